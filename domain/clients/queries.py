@@ -1,0 +1,52 @@
+"""Reading clients."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from domain.clients.models import ClientRow, clients
+from domain.kit.paging import Count, Order, Page, fetch_page, paged
+from domain.kit.scope import Scope, visible
+from domain.kit.sql import Runner, Statement
+from domain.kit.tables import Id
+
+_COLUMNS = [clients.c[name] for name in ClientRow.__annotations__]
+_live = clients.c.deleted_at.is_(None)
+
+BY_NAME = Order(
+    "NAME", False, func.lower(clients.c.name, type_=clients.c.name.type), lambda row: row.name.lower()
+)
+
+_BY_IDS = Statement(
+    select(*_COLUMNS).where(
+        clients.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(clients.c.id), _live
+    ),
+    ClientRow,
+)
+_LIST = {
+    after: Statement(
+        paged(select(*_COLUMNS).where(_live, visible(clients.c.id)), clients.c.id, BY_NAME, after=after),
+        ClientRow,
+    )
+    for after in (False, True)
+}
+_COUNT = Statement(select(func.count()).select_from(clients).where(_live, visible(clients.c.id)))
+
+
+async def clients_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ClientRow | None]:
+    """The clients with these ids, aligned with them; None where there is none in the scope."""
+    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
+    return [rows.get(client_id) for client_id in ids]
+
+
+async def list_clients(db: Runner, scope: Scope, *, first: int, after: str | None) -> Page[ClientRow]:
+    """The clients in the scope by name."""
+
+    async def count(_: Sequence[str | None]) -> dict[str | None, int]:
+        return {None: await db.value(_COUNT, scope=scope.client_id)}
+
+    statement = _LIST[after is not None]
+    return await fetch_page(
+        db, statement, BY_NAME, Count("clients", None, count), first, after, scope=scope.client_id
+    )

@@ -1,0 +1,1 @@
+"""The battery devices that photograph shelves: who they are, and what they last said of themselves."""

@@ -1,0 +1,159 @@
+"""Changing devices as their operators do: registering, renaming, new tokens, deregistering."""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+from sqlalchemy import bindparam, func, select, update
+
+from domain.clients.commands import checked_name
+from domain.clients.queries import clients_by_ids
+from domain.devices.models import DEFAULT_WAKE_INTERVAL, DeviceRow, devices
+from domain.kit.errors import Conflict, Invalid, NotFound
+from domain.kit.ids import new_id
+from domain.kit.scope import Scope, visible
+from domain.kit.secrets import DEVICE_TOKEN, NewToken, new_token
+from domain.kit.sql import Row, Statement, insertion
+from domain.kit.transactions import Transaction
+
+_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
+
+_INSERT = Statement(
+    insertion(
+        devices, "id", "client_id", "key", "name", "wake_interval_seconds", "token_hash", "token_prefix"
+    ).values(token_created_at=func.now())
+)
+_HOLD = Statement(
+    select(devices)
+    .where(
+        devices.c.id == bindparam("device"), devices.c.deregistered_at.is_(None), visible(devices.c.client_id)
+    )
+    .with_for_update(),
+    DeviceRow,
+)
+_SET_TOKEN = Statement(
+    update(devices)
+    .where(devices.c.id == bindparam("device"))
+    .values(
+        token_hash=bindparam("hash"),
+        token_prefix=bindparam("prefix"),
+        token_created_at=func.now(),
+        updated_at=func.now(),
+    )
+)
+_DEREGISTER = Statement(
+    update(devices)
+    .where(devices.c.id == bindparam("device"))
+    .values(deregistered_at=func.now(), token_hash=None, updated_at=func.now())
+)
+
+
+@lru_cache(maxsize=64)
+def _update(columns: frozenset[str]) -> Statement[Row]:
+    values: dict[str, Any] = {
+        name: bindparam(f"new_{name}", type_=devices.c[name].type) for name in sorted(columns)
+    }
+    return Statement(
+        update(devices).where(devices.c.id == bindparam("device")).values(updated_at=func.now(), **values)
+    )
+
+
+async def register_device(
+    tx: Transaction,
+    scope: Scope,
+    *,
+    key: str,
+    name: str | None = None,
+    client_id: str | None = None,
+    wake_interval_seconds: int = DEFAULT_WAKE_INTERVAL,
+) -> tuple[str, NewToken]:
+    """Make a device; returns its id and its token, whose secret is shown this once.
+
+    Raises Invalid for a key that is not 1 to 64 of `A-Z a-z 0-9 . _ : -`, Conflict when it is taken.
+    """
+    if not _KEY.fullmatch(key):
+        raise Invalid(
+            "A key has 1 to 64 letters, digits, dots, colons, hyphens or underscores.", argument="key"
+        )
+    owner = scope.owner(client_id)
+    if (await clients_by_ids(tx, scope, [owner]))[0] is None:
+        raise NotFound("There is no such client.", clientId=owner)
+    device_id, token = new_id(), new_token(DEVICE_TOKEN)
+    try:
+        await tx.all(
+            _INSERT,
+            id=device_id,
+            client_id=owner,
+            key=key,
+            name=checked_name(name or key),
+            wake_interval_seconds=_checked_interval(wake_interval_seconds),
+            token_hash=token.hash,
+            token_prefix=token.prefix,
+        )
+    except asyncpg.UniqueViolationError:
+        raise Conflict("There is already a device with this key.", code="KEY_TAKEN", argument="key") from None
+    tx.emit(scope, "device.registered", client_id=owner, subject=("Device", device_id), key=key)
+    return device_id, token
+
+
+async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes: Any) -> None:
+    """Set `name`, `enabled`, `wake_interval_seconds`: those that are given, no others."""
+    held = await _hold(tx, scope, device_id)
+    if "name" in changes:
+        changes["name"] = checked_name(changes["name"])
+    if "wake_interval_seconds" in changes:
+        _checked_interval(changes["wake_interval_seconds"])
+    changed = {name: value for name, value in changes.items() if getattr(held, name) != value}
+    if not changed:
+        return
+    await tx.all(
+        _update(frozenset(changed)),
+        device=device_id,
+        **{f"new_{name}": value for name, value in changed.items()},
+    )
+    before = {name: getattr(held, name) for name in changed}
+    tx.emit(
+        scope,
+        "device.updated",
+        client_id=held.client_id,
+        subject=("Device", device_id),
+        before=before,
+        after=changed,
+    )
+
+
+async def rotate_device_token(tx: Transaction, scope: Scope, device_id: str) -> NewToken:
+    """Give a device a new token, whose secret is shown this once; the old one stops working at once."""
+    held = await _hold(tx, scope, device_id)
+    token = new_token(DEVICE_TOKEN)
+    await tx.all(_SET_TOKEN, device=device_id, hash=token.hash, prefix=token.prefix)
+    tx.emit(scope, "device.token_rotated", client_id=held.client_id, subject=("Device", device_id))
+    return token
+
+
+async def deregister_device(tx: Transaction, scope: Scope, device_id: str) -> None:
+    """Take a device out of service: its token stops at once, its images stay, its key is free again."""
+    held = await _hold(tx, scope, device_id)
+    await tx.all(_DEREGISTER, device=device_id)
+    tx.emit(
+        scope,
+        "device.deregistered",
+        client_id=held.client_id,
+        subject=("Device", device_id),
+        key=held.key,
+        name=held.name,
+    )
+
+
+async def _hold(tx: Transaction, scope: Scope, device_id: str) -> DeviceRow:
+    held = await tx.one(_HOLD, device=device_id, scope=scope.client_id)
+    if held is None:
+        raise NotFound("There is no such device.", deviceId=device_id)
+    return held
+
+
+def _checked_interval(seconds: int) -> int:
+    if not 10 <= seconds <= 2_592_000:
+        raise Invalid("A wake interval is between 10 seconds and 30 days.", argument="wakeIntervalSeconds")
+    return seconds

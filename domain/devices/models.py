@@ -1,0 +1,105 @@
+"""The table of devices. A deregistered device keeps its row, for its images still name it."""
+
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    TextClause,
+    func,
+    text,
+)
+
+from domain.kit.sql import Row
+from domain.kit.tables import NOW, Moment, client_column, id_column, metadata, text_column
+
+DEFAULT_WAKE_INTERVAL = 3600  # seconds
+
+_REGISTERED = text("deregistered_at IS NULL")
+
+
+def _list_indexes(order: str, expression: TextClause) -> tuple[Index, Index]:
+    """What an order of the list needs: one index for one client, one for the whole platform."""
+    return (
+        Index(f"ix_devices_client_{order}", "client_id", expression, "id", postgresql_where=_REGISTERED),
+        Index(f"ix_devices_all_{order}", expression, "id", postgresql_where=_REGISTERED),
+    )
+
+
+devices = Table(
+    "devices",
+    metadata,
+    id_column(),
+    client_column(),
+    text_column("key"),
+    text_column("name"),
+    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    Column("wake_interval_seconds", Integer, nullable=False, server_default=text(str(DEFAULT_WAKE_INTERVAL))),
+    text_column("token_hash", nullable=True),
+    text_column("token_prefix", nullable=True),
+    Column("token_created_at", Moment),
+    Column("created_at", Moment, nullable=False, server_default=NOW),
+    Column("updated_at", Moment, nullable=False, server_default=NOW),
+    Column("deregistered_at", Moment),
+    Column("last_seen_at", Moment),
+    Column("battery_v", Float),
+    Column("battery_pct", Float),
+    Column("rssi", SmallInteger),
+    text_column("firmware", nullable=True),
+    Column("total_captures", BigInteger, nullable=False, server_default=text("0")),
+    Column("failed_uploads", BigInteger, nullable=False, server_default=text("0")),
+    Column("failures_in_a_row", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint("wake_interval_seconds BETWEEN 10 AND 2592000", name="wake_interval"),
+    Index(
+        "uq_devices_client_id_key",
+        "client_id",
+        "key",
+        unique=True,
+        postgresql_where=_REGISTERED,
+    ),
+    Index("uq_devices_token_hash", "token_hash", unique=True),
+    *_list_indexes("key", text("key")),
+    *_list_indexes("name", text("lower(name)")),
+    *_list_indexes("seen", text("coalesce(last_seen_at, 'epoch'::timestamptz)")),
+    Index("ix_devices_client_created", "client_id", "id", postgresql_where=_REGISTERED),
+)
+
+# What the search looks in: the words of the key and of the name.
+SEARCHED = func.to_tsvector(
+    text("'simple'::regconfig"), text("translate(devices.key, '-_.:/', '     ') || ' ' || devices.name")
+)
+Index(
+    "ix_devices_search",
+    text("to_tsvector('simple'::regconfig, translate(key, '-_.:/', '     ') || ' ' || name)"),
+    postgresql_using="gin",
+    _table=devices,
+)
+
+
+class DeviceRow(Row):
+    id: str
+    client_id: str
+    key: str
+    name: str
+    enabled: bool
+    wake_interval_seconds: int
+    token_prefix: str | None
+    token_created_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    deregistered_at: datetime | None
+    last_seen_at: datetime | None
+    battery_v: float | None
+    battery_pct: float | None
+    rssi: int | None
+    firmware: str | None
+    total_captures: int
+    failed_uploads: int
+    failures_in_a_row: int

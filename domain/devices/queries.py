@@ -1,0 +1,119 @@
+"""Reading devices."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Boolean, Select, bindparam, cast, func, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+
+from domain.devices.models import SEARCHED, DeviceRow, devices
+from domain.kit.errors import Invalid
+from domain.kit.paging import Count, Order, Page, fetch_page, paged
+from domain.kit.scope import Scope, visible
+from domain.kit.sql import Row, Runner, Statement
+from domain.kit.tables import Id, Moment
+
+_COLUMNS = [devices.c[name] for name in DeviceRow.__annotations__]
+_registered = devices.c.deregistered_at.is_(None)
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_seen: Any = literal_column("coalesce(devices.last_seen_at, 'epoch'::timestamptz)", Moment)
+_name: Any = literal_column("lower(devices.name)", TEXT)
+
+ORDERS = {
+    order.name: order
+    for descending in (False, True)
+    for direction in ["DESC" if descending else "ASC"]
+    for order in (
+        Order(f"KEY_{direction}", descending, devices.c.key, lambda row: row.key),
+        Order(f"NAME_{direction}", descending, _name, lambda row: row.name.lower()),
+        Order(f"CREATED_AT_{direction}", descending, devices.c.id, lambda row: row.id),
+        Order(f"LAST_SEEN_AT_{direction}", descending, _seen, lambda row: row.last_seen_at or _NEVER),
+    )
+}
+
+_CONDITIONS = {
+    "scope": devices.c.client_id == bindparam("scope", type_=Id),
+    "client_id": devices.c.client_id == bindparam("client_id", type_=Id),
+    "keys": devices.c.key == func.any(bindparam("keys", type_=ARRAY(TEXT))),
+    "enabled": devices.c.enabled == bindparam("enabled", type_=Boolean),
+    "seen_since": _seen >= bindparam("seen_since", type_=Moment),
+    "not_seen_since": _seen < bindparam("not_seen_since", type_=Moment),
+    "search": SEARCHED.bool_op("@@")(
+        func.to_tsquery(literal_column("'simple'::regconfig"), cast(bindparam("search"), TEXT))
+    ),
+}
+
+_BY_IDS = Statement(
+    select(*_COLUMNS).where(
+        devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(devices.c.client_id)
+    ),
+    DeviceRow,
+)
+_BY_KEY = Statement(
+    select(*_COLUMNS)
+    .where(devices.c.key == bindparam("key"), _registered, visible(devices.c.client_id))
+    .limit(2),
+    DeviceRow,
+)
+
+
+@lru_cache(maxsize=512)
+def _list(filters: frozenset[str], order: str, after: bool) -> Statement[DeviceRow]:
+    query = _filtered(select(*_COLUMNS), filters)
+    return Statement(paged(query, devices.c.id, ORDERS[order], after=after), DeviceRow)
+
+
+@lru_cache(maxsize=128)
+def _count(filters: frozenset[str]) -> Statement[Row]:
+    return Statement(_filtered(select(func.count()).select_from(devices), filters))
+
+
+def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
+    return query.where(_registered, *(_CONDITIONS[name] for name in sorted(filters)))
+
+
+async def devices_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[DeviceRow | None]:
+    """The devices with these ids, deregistered ones too, aligned; None where there is none in the scope."""
+    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
+    return [rows.get(device_id) for device_id in ids]
+
+
+async def device_by_key(db: Runner, scope: Scope, key: str, client_id: str | None = None) -> DeviceRow | None:
+    """The registered device with this key. Raises Invalid when several clients in the scope use the key."""
+    rows = await db.all(_BY_KEY, key=key, scope=client_id or scope.client_id)
+    if len(rows) > 1:
+        raise Invalid("Several clients have a device with this key: name the client.", argument="clientId")
+    return rows[0] if rows and scope.client_id in (None, rows[0].client_id) else None
+
+
+async def list_devices(
+    db: Runner, scope: Scope, *, order: str, first: int, after: str | None, **filters: Any
+) -> Page[DeviceRow]:
+    """The registered devices in the scope.
+
+    `order` is a name in ORDERS; filters are those of `_CONDITIONS`, absent or None meaning any.
+    """
+    given = {name: value for name, value in filters.items() if value is not None}
+    if "search" in given:
+        given["search"] = prefix_query(given["search"])
+    if scope.client_id is not None:
+        given["scope"] = scope.client_id
+    names = frozenset(given)
+
+    async def count(_: Sequence[str | None]) -> dict[str | None, int]:
+        return {None: await db.value(_count(names), **given)}
+
+    key = ("devices", tuple(sorted((name, str(value)) for name, value in given.items())))
+    statement = _list(names, order, after is not None)
+    return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, **given)
+
+
+def prefix_query(words: str) -> str:
+    """A full-text query for rows with words that begin as these do. Raises Invalid when there is no word."""
+    found = re.findall(r"\w+", words)
+    if not found:
+        raise Invalid("Search for at least one letter or digit.", argument="search")
+    return " & ".join(f"{word}:*" for word in found[:10])

@@ -1,0 +1,151 @@
+"""The life of an image's processing, as rows: claimed by a worker, finished or given up, sent again.
+
+The row holds the attempts and the lease, so a job message that comes twice, late or never changes
+nothing: whoever claims the row works on it, and a lease that ran out is sent again by the relay.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Interval, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import TEXT
+
+from domain.images.models import ImageJobRow, ImageStatus, images
+from domain.images.uploads import LEASE, PROCESS_IMAGE, believable
+from domain.kit.scope import Scope
+from domain.kit.sql import Statement
+from domain.kit.tables import Json, Moment
+from domain.kit.transactions import Transaction
+
+MAX_ATTEMPTS = 5
+_RESENT_AT_ONCE = 500
+
+_waiting = images.c.status.in_([ImageStatus.RECEIVED.value, ImageStatus.PROCESSING.value])
+_JOB_COLUMNS = [images.c[name] for name in ImageJobRow.__annotations__]
+
+_CLAIM = Statement(
+    update(images)
+    .where(
+        images.c.id == bindparam("image"),
+        or_(
+            images.c.status == ImageStatus.RECEIVED.value,
+            (images.c.status == ImageStatus.PROCESSING.value) & (images.c.lease_until < func.now()),
+        ),
+    )
+    .values(
+        status=ImageStatus.PROCESSING.value,
+        attempts=images.c.attempts + 1,
+        lease_until=func.now() + bindparam("lease", type_=Interval),
+    )
+    .returning(*_JOB_COLUMNS),
+    ImageJobRow,
+)
+_mine = (
+    images.c.id == bindparam("image"),
+    images.c.status == ImageStatus.PROCESSING.value,
+    images.c.attempts == bindparam("attempt"),
+)
+_READY = Statement(
+    update(images)
+    .where(*_mine)
+    .values(
+        status=ImageStatus.READY.value,
+        processed_at=func.now(),
+        lease_until=None,
+        private=bindparam("new_private", type_=Json),
+        captured_at=func.coalesce(bindparam("new_captured_at", type_=Moment), images.c.captured_at),
+        device_captured_at=func.coalesce(images.c.device_captured_at, bindparam("exif_time", type_=Moment)),
+        **{
+            name: bindparam(f"new_{name}", type_=images.c[name].type)
+            for name in ("display_key", "thumbnail_key", "width", "height", "perceptual_hash")
+        },
+    )
+    .returning(images.c.client_id, images.c.device_id)
+)
+_REJECTED = Statement(
+    update(images)
+    .where(*_mine)
+    .values(
+        status=ImageStatus.REJECTED.value,
+        processed_at=func.now(),
+        lease_until=None,
+        rejection_code=bindparam("code", type_=TEXT),
+        rejection_message=bindparam("message", type_=TEXT),
+    )
+    .returning(images.c.client_id, images.c.device_id)
+)
+_OVERDUE = (
+    select(images.c.id)
+    .where(_waiting, images.c.lease_until < func.now())
+    .order_by(images.c.lease_until)
+    .limit(_RESENT_AT_ONCE)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_RESEND = Statement(
+    update(images)
+    .where(images.c.id.in_(_OVERDUE))
+    .values(status=ImageStatus.RECEIVED.value, lease_until=func.now() + bindparam("lease", type_=Interval))
+    .returning(images.c.id)
+)
+
+
+async def claim_image(tx: Transaction, scope: Scope, image_id: str) -> ImageJobRow | None:
+    """Take an image that waits. None when it is finished, gone, or with another worker."""
+    return await tx.one(_CLAIM, image=image_id, lease=LEASE)
+
+
+async def finish_image(
+    tx: Transaction,
+    scope: Scope,
+    job: ImageJobRow,
+    *,
+    display_key: str,
+    thumbnail_key: str,
+    width: int,
+    height: int,
+    perceptual_hash: int,
+    exif_time: datetime | None,
+    private: dict[str, Any],
+) -> None:
+    """READY, unless the lease ran out and somebody else has the image now.
+
+    `width` and `height` are pixels of the display variant, `perceptual_hash` is unsigned.
+    """
+    believed = None
+    if exif_time is not None and job.device_captured_at is None:
+        believed = believable(exif_time, job.received_at)
+    row = await tx.one(
+        _READY,
+        image=job.id,
+        attempt=job.attempts,
+        new_display_key=display_key,
+        new_thumbnail_key=thumbnail_key,
+        new_width=width,
+        new_height=height,
+        new_perceptual_hash=perceptual_hash - (1 << 64) if perceptual_hash >> 63 else perceptual_hash,
+        new_captured_at=believed,
+        exif_time=exif_time,
+        new_private=private,
+    )
+    if row:
+        _emit(tx, scope, "image.ready", job, width=width, height=height)
+
+
+async def reject_image(tx: Transaction, scope: Scope, job: ImageJobRow, *, code: str, message: str) -> None:
+    """REJECTED for good, with a reason for a person (`message`) and for a program (`code`)."""
+    row = await tx.one(_REJECTED, image=job.id, attempt=job.attempts, code=code, message=message)
+    if row:
+        _emit(tx, scope, "image.rejected", job, code=code, message=message)
+
+
+async def resend_overdue_images(tx: Transaction, scope: Scope) -> int:
+    """Send the jobs of images again whose worker did not come back. Returns how many; at most 500 at once."""
+    rows = await tx.all(_RESEND, lease=LEASE)
+    for row in rows:
+        tx.enqueue(PROCESS_IMAGE, image_id=row.id)
+    return len(rows)
+
+
+def _emit(tx: Transaction, scope: Scope, type: str, job: ImageJobRow, **data: Any) -> None:
+    tx.emit(scope, type, client_id=job.client_id, subject=("Image", job.id), deviceId=job.device_id, **data)

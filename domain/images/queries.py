@@ -1,0 +1,124 @@
+"""Reading images: one, many by id, a list, and a list under each of many devices."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+
+from domain.images.models import ImageRow, images
+from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged
+from domain.kit.scope import Scope, visible
+from domain.kit.sql import Row, Runner, Statement
+from domain.kit.tables import Id, Moment
+
+_COLUMNS = [images.c[name] for name in ImageRow.__annotations__]
+
+ORDERS = {
+    order.name: order
+    for descending in (True, False)
+    for direction in ["DESC" if descending else "ASC"]
+    for order in (
+        Order(f"RECEIVED_AT_{direction}", descending, images.c.id, lambda row: row.id),
+        Order(f"CAPTURED_AT_{direction}", descending, images.c.captured_at, lambda row: row.captured_at),
+    )
+}
+
+_CONDITIONS = {
+    "scope": images.c.client_id == bindparam("scope", type_=Id),
+    "client_id": images.c.client_id == bindparam("client_id", type_=Id),
+    "device_id": images.c.device_id == bindparam("device_id", type_=Id),
+    "statuses": images.c.status == func.any(bindparam("statuses", type_=ARRAY(TEXT))),
+    "captured_since": images.c.captured_at >= bindparam("captured_since", type_=Moment),
+    "captured_until": images.c.captured_at < bindparam("captured_until", type_=Moment),
+}
+
+_BY_IDS = Statement(
+    select(*_COLUMNS).where(
+        images.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(images.c.client_id)
+    ),
+    ImageRow,
+)
+
+
+@lru_cache(maxsize=512)
+def _list(filters: frozenset[str], order: str, after: bool, under_devices: bool) -> Statement[ImageRow]:
+    query = _filtered(select(*_COLUMNS), filters)
+    parent = images.c.device_id if under_devices else None
+    return Statement(paged(query, images.c.id, ORDERS[order], after=after, parent=parent), ImageRow)
+
+
+@lru_cache(maxsize=128)
+def _count(filters: frozenset[str], under_devices: bool) -> Statement[Row]:
+    if not under_devices:
+        return Statement(_filtered(select(func.count().label("count")).select_from(images), filters))
+    query = _filtered(select(images.c.device_id.label("parent_key"), func.count().label("count")), filters)
+    under = images.c.device_id == func.any(bindparam("parents", type_=ARRAY(Id)))
+    return Statement(query.where(under).group_by(images.c.device_id))
+
+
+def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
+    return query.where(*(_CONDITIONS[name] for name in sorted(filters)))
+
+
+def _given(scope: Scope, filters: dict[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in filters.items() if value is not None}
+    return given if scope.client_id is None else {**given, "scope": scope.client_id}
+
+
+async def images_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ImageRow | None]:
+    """The images with these ids, aligned with them; None where there is none in the scope."""
+    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
+    return [rows.get(image_id) for image_id in ids]
+
+
+async def list_images(
+    db: Runner, scope: Scope, *, order: str, first: int, after: str | None, **filters: Any
+) -> Page[ImageRow]:
+    """The images in the scope. `order` is a name in ORDERS; filters are those of `_CONDITIONS`."""
+    given = _given(scope, filters)
+    names = frozenset(given)
+
+    async def count(_: Sequence[str | None]) -> dict[str | None, int]:
+        return {None: await db.value(_count(names, False), **given)}
+
+    statement = _list(names, order, after is not None, False)
+    counted = Count(_key("images", given), None, count)
+    return await fetch_page(db, statement, ORDERS[order], counted, first, after, **given)
+
+
+async def images_of_devices(
+    db: Runner,
+    scope: Scope,
+    device_ids: Sequence[str],
+    *,
+    order: str,
+    first: int,
+    after: str | None,
+    **filters: Any,
+) -> list[Page[ImageRow]]:
+    """One page of images for each device, aligned with them, in one statement."""
+    given = _given(scope, filters)
+    names = frozenset(given)
+
+    async def count(parents: Sequence[str | None]) -> dict[str | None, int]:
+        rows = await db.all(_count(names, True), parents=list(parents), **given)
+        return {row.parent_key: row["count"] for row in rows}
+
+    key = _key("device images", given)
+    statement = _list(names, order, after is not None, True)
+    return await fetch_pages(
+        db,
+        statement,
+        ORDERS[order],
+        lambda parent: Count(key, parent, count),
+        device_ids,
+        first,
+        after,
+        **given,
+    )
+
+
+def _key(list_name: str, given: dict[str, Any]) -> Any:
+    return (list_name, tuple(sorted((name, str(value)) for name, value in given.items())))

@@ -1,0 +1,1 @@
+"""What every noun stands on: errors, ids, scopes, SQL, the outbox, pages, blobs and secrets."""

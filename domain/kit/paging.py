@@ -1,0 +1,206 @@
+"""Lists in pages: keyset cursors, the SQL that walks them, and the page that a connection is made of.
+
+A cursor holds the order's name and the last row's value and id, so it stays right while rows come and go
+and costs the same on page 1,000 as on page 1. The same statement serves a root list and, with a lateral
+join, a list under each of many parents: one query for all of them.
+"""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import orjson
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Select, bindparam, func, select, true, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from domain.kit.errors import Invalid
+from domain.kit.ids import is_id
+from domain.kit.sql import Row, Runner, Statement
+from domain.kit.tables import Id
+
+R = TypeVar("R", bound=Row)
+
+MAX_PAGE = 100
+
+
+@dataclass(frozen=True)
+class Order:
+    """A way to sort a list: by one expression, ties broken by the id.
+
+    `read` gives a row's value of the expression. An order by the id column itself is one by time of making.
+    """
+
+    name: str
+    descending: bool
+    expression: ColumnElement[Any]
+    read: Callable[[Any], Any]
+
+    def cursor(self, row: Any) -> str:
+        return encode_cursor(self.name, self.read(row), row.id)
+
+    def after(self, cursor: str | None) -> dict[str, Any]:
+        """The parameters `after_value`, `after_id` for a cursor. Raises Invalid for one of another list."""
+        if cursor is None:
+            return {}
+        name, value, row_id = decode_cursor(cursor, 3)
+        if name != self.name:
+            raise Invalid("This cursor belongs to another order of the list.", argument="after")
+        if isinstance(self.expression.type, DateTime):
+            value = _moment(value)
+        if not isinstance(value, self.expression.type.python_type) or not is_id(str(row_id)):
+            raise _not_a_cursor()
+        return {"after_value": value, "after_id": row_id}
+
+
+@dataclass
+class Page(Generic[R]):
+    """A stretch of a list. `count` asks for the length of the whole list, when somebody wants it."""
+
+    nodes: list[R]
+    has_next: bool
+    has_previous: bool
+    order: Order
+    count: "Count"
+
+    @property
+    def start_cursor(self) -> str | None:
+        return self.order.cursor(self.nodes[0]) if self.nodes else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        return self.order.cursor(self.nodes[-1]) if self.nodes else None
+
+    @cached_property
+    def edges(self) -> "list[Edge[R]]":
+        return [Edge(node, self.order.cursor(node)) for node in self.nodes]
+
+    @property
+    def page_info(self) -> "Page[R]":
+        return self
+
+    @property
+    def has_next_page(self) -> bool:
+        return self.has_next
+
+    @property
+    def has_previous_page(self) -> bool:
+        return self.has_previous
+
+
+@dataclass(frozen=True, slots=True)
+class Edge(Generic[R]):
+    node: R
+    cursor: str
+
+
+@dataclass(frozen=True)
+class Count:
+    """A question that many pages may ask at once: `ask` is called once with the parents of all of them.
+
+    Two counts are put together when their `key` (list, filter) is equal. `parent` None is a root list.
+    """
+
+    key: Any
+    parent: str | None
+    ask: Callable[[Sequence[str | None]], Awaitable[dict[str | None, int]]]
+
+
+def page_size(first: int | None, default: int = 20) -> int:
+    """`first`, held to 1 … 100. Raises Invalid outside that."""
+    if first is None:
+        return default
+    if not 1 <= first <= MAX_PAGE:
+        raise Invalid(f"`first` must be between 1 and {MAX_PAGE}.", argument="first", given=first)
+    return first
+
+
+def paged(
+    query: Select[Any], row_id: ColumnElement[str], order: Order, *, after: bool, parent: Any = None
+) -> Select[Any]:
+    """The query in keyset order, limited by the parameter `limit`, from `after_value` / `after_id` on.
+
+    With `parent` (the column that names a row's parent) there is one such stretch for each of the
+    parameter `parents`, and a first column `parent_key` says whose.
+    """
+    keys = [row_id] if order.expression is row_id else [order.expression, row_id]
+    if after:
+        last: list[Any] = [
+            bindparam("after_value", type_=order.expression.type),
+            bindparam("after_id", type_=row_id.type),
+        ]
+        here, there = tuple_(*keys), tuple_(*last[-len(keys) :])
+        query = query.where(here < there if order.descending else here > there)
+    query = query.order_by(*(key.desc() if order.descending else key for key in keys))
+    query = query.limit(bindparam("limit", type_=BigInteger))
+    if parent is None:
+        return query
+    parents = func.unnest(bindparam("parents", type_=ARRAY(Id))).table_valued("id", name="parents")
+    stretch = query.where(parent == parents.c.id).lateral("stretch")
+    # The lateral join is a nested loop, which keeps each stretch in its own order.
+    return select(parents.c.id.label("parent_key"), *stretch.c).select_from(parents.join(stretch, true()))
+
+
+async def fetch_page(
+    db: Runner,
+    statement: Statement[R],
+    order: Order,
+    count: Count,
+    first: int,
+    after: str | None,
+    **parameters: Any,
+) -> Page[R]:
+    """One page of a root list."""
+    rows = await db.all(statement, limit=first + 1, **order.after(after), **parameters)
+    return _page(rows, first, after, order, count)
+
+
+async def fetch_pages(
+    db: Runner,
+    statement: Statement[R],
+    order: Order,
+    count: Callable[[str], Count],
+    parents: Sequence[str],
+    first: int,
+    after: str | None,
+    **parameters: Any,
+) -> list[Page[R]]:
+    """One page for each parent, aligned with them."""
+    rows = await db.all(statement, parents=list(parents), limit=first + 1, **order.after(after), **parameters)
+    found: dict[str, list[R]] = {}
+    for row in rows:
+        found.setdefault(row.parent_key, []).append(row)
+    return [_page(found.get(parent, []), first, after, order, count(parent)) for parent in parents]
+
+
+def _page(rows: list[R], first: int, after: str | None, order: Order, count: Count) -> Page[R]:
+    return Page(rows[:first], len(rows) > first, after is not None, order, count)
+
+
+def encode_cursor(*parts: Any) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, length: int) -> list[Any]:
+    """The parts of a cursor. Raises Invalid for what `encode_cursor` did not make."""
+    try:
+        parts = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, binascii.Error):
+        raise _not_a_cursor() from None
+    if not isinstance(parts, list) or len(parts) != length:
+        raise _not_a_cursor()
+    return parts
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise _not_a_cursor() from None
+
+
+def _not_a_cursor() -> Invalid:
+    return Invalid("This is not a cursor of this list: pass one that a page gave you.", argument="after")

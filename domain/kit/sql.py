@@ -1,0 +1,232 @@
+"""How SQL is said and run: SQLAlchemy Core builds each statement once, asyncpg's pool runs it.
+
+A `Statement` is a Core expression compiled to text at import time, with the class its rows have. Both a
+`Database` (each call on its own, outside a transaction) and a `Transaction` (see `transactions.py`) run
+statements through the same three verbs: `all`, `one`, `run`. Rows are records whose columns are
+attributes; UUIDs are strings and JSON is Python values, set once per connection, so that nothing is
+converted again on the way to the wire.
+
+Why not an ORM session, and why this pool: docs/decisions/0001-core-statements-on-asyncpg.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+import asyncpg
+import orjson
+import structlog
+from sqlalchemy import Insert, Table, Text, bindparam, func, select
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from domain.kit.errors import Unavailable
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = PoolConnectionProxy[asyncpg.Record]
+
+_DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+
+R = TypeVar("R", bound="Row")
+
+
+class Row(asyncpg.Record):
+    """A row whose columns are attributes. Subclasses only annotate them, for the type checker."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no column {name!r}") from None
+
+
+class Statement(Generic[R]):
+    """One SQL statement, compiled once. `row` is the class of what it yields."""
+
+    __slots__ = ("_constants", "_names", "row", "text")
+
+    @overload
+    def __init__(self: Statement[Row], expression: ClauseElement) -> None: ...
+
+    @overload
+    def __init__(self, expression: ClauseElement, row: type[R]) -> None: ...
+
+    def __init__(self, expression: ClauseElement, row: type[Any] = Row) -> None:
+        compiled = cast(SQLCompiler, expression.compile(dialect=_DIALECT))
+        self.row = row
+        self.text = compiled.string
+        self._names: list[str] = list(compiled.positiontup or [])
+        self._constants = {
+            name: value for name, value in compiled.params.items() if not compiled.binds[name].required
+        }
+
+    def arguments(self, parameters: dict[str, Any]) -> list[Any]:
+        """The values in the order of `$1, $2, …`. Raises KeyError for one that was not given."""
+        constants = self._constants
+        return [parameters[name] if name in parameters else constants[name] for name in self._names]
+
+
+def insertion(table: Table, *columns: str) -> Insert:
+    """`INSERT INTO table (columns)` with a parameter of the same name for each."""
+    return insert(table).values({column: bindparam(column, type_=table.c[column].type) for column in columns})
+
+
+class Runner:
+    """The three verbs. `_fetch` and `_execute` say on which connection."""
+
+    async def _fetch(self, statement: Statement[R], arguments: list[Any]) -> list[R]:
+        raise NotImplementedError
+
+    async def all(self, statement: Statement[R], **parameters: Any) -> list[R]:
+        """Every row."""
+        return await self._fetch(statement, statement.arguments(parameters))
+
+    async def one(self, statement: Statement[R], **parameters: Any) -> R | None:
+        """The first row, or None."""
+        rows = await self._fetch(statement, statement.arguments(parameters))
+        return rows[0] if rows else None
+
+    async def value(self, statement: Statement[R], **parameters: Any) -> Any:
+        """The first column of the first row, or None."""
+        row = await self.one(statement, **parameters)
+        return None if row is None else row[0]
+
+
+_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, OSError)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the error says that the database went away rather than that the statement was wrong."""
+    return isinstance(error, (*_LOST, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError))
+
+
+_NOTIFY = Statement(select(func.pg_notify(bindparam("channel", type_=Text), "")))
+_log = structlog.get_logger(__name__)
+
+
+class Database(Runner):
+    """The pool. Safe to share between tasks of one event loop."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], acquire_timeout: float) -> None:
+        self.pool = pool
+        self._acquire_timeout = acquire_timeout
+        self._notifying: asyncio.Task[None] | None = None
+        self._notify_again = False
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        pool_size: int,
+        statement_timeout: float = 5,
+        acquire_timeout: float = 2,
+        application: str = "quartermaster",
+    ) -> Database:
+        """Open the pool. Times are in seconds. Raises what asyncpg raises when the server is not there."""
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=min(2, pool_size),
+            max_size=pool_size,
+            statement_cache_size=512,
+            max_inactive_connection_lifetime=300,
+            init=_prepare_connection,
+            reset=_reset_connection,
+            server_settings={
+                "application_name": application,
+                "statement_timeout": str(int(statement_timeout * 1000)),
+                "idle_in_transaction_session_timeout": "60000",
+                "timezone": "UTC",
+                # Most statements here touch a few rows: compiling them costs more than it saves.
+                "jit": "off",
+            },
+        )
+        return cls(pool, acquire_timeout)
+
+    async def close(self) -> None:
+        try:
+            await asyncio.wait_for(self.pool.close(), 5)
+        except TimeoutError:
+            self.pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A pooled connection. Raises Unavailable when none is free in time or the server is away."""
+        try:
+            connection = await self.pool.acquire(timeout=self._acquire_timeout)
+        except TimeoutError:
+            raise Unavailable("The server is busy: no database connection was free in time.") from None
+        except Exception as error:
+            if is_lost(error):
+                raise Unavailable("The database cannot be reached.") from error
+            raise
+        try:
+            yield connection
+        except Exception as error:
+            if is_lost(error):
+                raise Unavailable("The connection to the database was lost.") from error
+            if isinstance(error, asyncpg.QueryCanceledError):
+                raise Unavailable("The database took too long to answer.", code="TIMEOUT") from error
+            raise
+        finally:
+            await self.pool.release(connection)
+
+    def notify_soon(self, channel: str) -> None:
+        """Send NOTIFY without waiting for it; calls made while one is under way share the next."""
+        self._notify_again = True
+        if self._notifying is None or self._notifying.done():
+            self._notifying = asyncio.get_running_loop().create_task(self._notify(channel))
+
+    async def _notify(self, channel: str) -> None:
+        while self._notify_again:
+            self._notify_again = False
+            try:
+                await self.value(_NOTIFY, channel=channel)
+            except Unavailable as error:
+                _log.warning("wake-up not sent, polling will find the work", error=str(error))
+
+    async def _fetch(self, statement: Statement[R], arguments: list[Any]) -> list[R]:
+        try:
+            async with self.connection() as connection:
+                return await fetch(connection, statement, arguments)
+        except Unavailable as error:
+            # A pooled connection may have died while it was idle (the server was restarted); reads and
+            # single statements that never reached the server may be tried once more on a fresh one.
+            if not isinstance(error.__cause__, asyncpg.ConnectionDoesNotExistError | asyncpg.InterfaceError):
+                raise
+        async with self.connection() as connection:
+            return await fetch(connection, statement, arguments)
+
+
+async def fetch(connection: Connection, statement: Statement[R], arguments: list[Any]) -> list[R]:
+    """Run a statement on one connection."""
+    rows: list[R] = await connection.fetch(statement.text, *arguments, record_class=statement.row)
+    return rows
+
+
+async def _prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=_encode_json, decoder=orjson.loads, format="text"
+        )
+
+
+async def _reset_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    # asyncpg would send RESET ALL, UNLISTEN * and more after every use: a round trip that costs as much
+    # as a read. Nothing here changes session state on a pooled connection but by a transaction.
+    if connection.is_in_transaction():
+        await connection.execute("ROLLBACK")
+
+
+def _encode_json(value: Any) -> str:
+    return orjson.dumps(value).decode()

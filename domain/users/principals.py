@@ -1,0 +1,107 @@
+"""Who a caller is once its credential was checked, and what that lets it do."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain.kit.errors import Denied, Unauthenticated
+from domain.kit.scope import ActorKind, Scope
+from domain.users.models import Role
+
+
+class Permission(StrEnum):
+    """What an operation may demand. PUBLIC needs no credential, ACCOUNT any that is valid."""
+
+    PUBLIC = "public"
+    ACCOUNT = "account"
+    CLIENTS_READ = "clients:read"
+    CLIENTS_WRITE = "clients:write"
+    CLIENT_TOKEN = "clients:token"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    DEVICES_READ = "devices:read"
+    DEVICES_WRITE = "devices:write"
+    DEVICES_REPORT = "devices:report"
+    IMAGES_READ = "images:read"
+    EVENTS_READ = "events:read"
+
+
+_SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}
+_VIEWER = _SIGNED_IN | {
+    Permission.CLIENTS_READ,
+    Permission.DEVICES_READ,
+    Permission.IMAGES_READ,
+    Permission.EVENTS_READ,
+}
+_OPERATOR = _VIEWER | {
+    Permission.DEVICES_WRITE,
+    Permission.DEVICES_REPORT,
+    Permission.CLIENT_TOKEN,
+    Permission.USERS_READ,
+}
+
+PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.VIEWER: frozenset(_VIEWER),
+    Role.OPERATOR: frozenset(_OPERATOR),
+    Role.ADMIN: frozenset(Permission),
+}
+_OF_CLIENT_TOKEN = frozenset(_OPERATOR - {Permission.CLIENT_TOKEN, Permission.USERS_READ})
+_OF_DEVICE_TOKEN = frozenset(_SIGNED_IN | {Permission.DEVICES_REPORT})
+
+
+class PrincipalKind(StrEnum):
+    ANONYMOUS = "ANONYMOUS"
+    USER = "USER"
+    CLIENT = "CLIENT"
+    DEVICE = "DEVICE"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller. `id` is of the user, client or device; `expires_at` is when its credential ends, if ever.
+
+    `key` is a device's own key, `session_id` a user's session.
+    """
+
+    kind: PrincipalKind
+    id: str | None = None
+    client_id: str | None = None
+    role: Role | None = None
+    permissions: frozenset[Permission] = frozenset({Permission.PUBLIC})
+    session_id: str | None = None
+    key: str | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """What this caller may touch. Raises Unauthenticated for nobody."""
+        if self.kind is PrincipalKind.ANONYMOUS:
+            raise Unauthenticated("Sign in first.")
+        return Scope(ActorKind(self.kind), self.id, self.client_id)
+
+    def demand(self, permission: Permission) -> None:
+        """Raises Unauthenticated (nobody) or Denied (somebody) when it lacks the permission."""
+        if permission in self.permissions:
+            return
+        if self.kind is PrincipalKind.ANONYMOUS:
+            raise Unauthenticated("Sign in first.")
+        raise Denied(f"This needs the permission {permission.value}.", permission=permission.value)
+
+
+ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)
+
+
+def user_principal(
+    user_id: str, client_id: str | None, role: Role, session_id: str, expires_at: datetime
+) -> Principal:
+    return Principal(
+        PrincipalKind.USER, user_id, client_id, role, PERMISSIONS[role], session_id, expires_at=expires_at
+    )
+
+
+def client_principal(client_id: str) -> Principal:
+    return Principal(PrincipalKind.CLIENT, client_id, client_id, permissions=_OF_CLIENT_TOKEN)
+
+
+def device_principal(device_id: str, client_id: str, key: str) -> Principal:
+    return Principal(PrincipalKind.DEVICE, device_id, client_id, permissions=_OF_DEVICE_TOKEN, key=key)
