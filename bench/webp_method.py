@@ -1,5 +1,5 @@
 """How the WebP encoder's `method` trades CPU time for bytes, over drawn shelf photographs: the measurement
-behind `WEBP_METHOD` in `domain/images/processing.py`. Says nothing about decoding or the rest of the pipeline.
+behind `WEBP_METHOD` in `domain/images/processing.py`. It says nothing of decoding or the rest of the work.
 
     python -m bench.webp_method [photographs] [repeats]
 """

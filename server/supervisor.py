@@ -58,7 +58,7 @@ async def supervise(
 
     0: all stopped by themselves. 1: some had to be killed, `stop_within` seconds after being asked or on a
     second Ctrl-C. 78: a child exited with 78, its configuration being wrong. `on_event` is given one sentence
-    per happening. Call it in the main thread, which must outlive the children.
+    per happening. Call it in the main thread, which must outlive the children. Cancelling it kills them.
     """
     stop = _Stop(stop_within)
     with _signals(stop, on_event):
@@ -134,9 +134,10 @@ async def _run(child: Child, stop: _Stop, on_event: Callable[[str], None]) -> in
         await _either(process.wait(), stop.begun.wait())
         if process.returncode is None:
             await _end(child, process, stop, on_event)
-        return await process.wait()
     finally:
         _kill_group(process)
+        code = await process.wait()
+    return code
 
 
 async def _end(

@@ -57,7 +57,7 @@ _READY = Statement(
         device_captured_at=func.coalesce(images.c.device_captured_at, bindparam("exif_time", type_=Moment)),
         **{
             name: bindparam(f"new_{name}", type_=images.c[name].type)
-            for name in ("display_key", "thumbnail_key", "width", "height", "perceptual_hash")
+            for name in ("display_key", "thumbnail_key", "width", "height", "phash")
         },
     )
     .returning(images.c.client_id, images.c.device_id)
@@ -123,7 +123,7 @@ async def finish_image(
         new_thumbnail_key=thumbnail_key,
         new_width=width,
         new_height=height,
-        new_perceptual_hash=perceptual_hash - (1 << 64) if perceptual_hash >> 63 else perceptual_hash,
+        new_phash=perceptual_hash - (1 << 64) if perceptual_hash >> 63 else perceptual_hash,
         new_captured_at=believed,
         exif_time=exif_time,
         new_private=private,

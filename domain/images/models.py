@@ -40,7 +40,7 @@ images = Table(
     text_column("thumbnail_key", nullable=True),
     Column("width", Integer),
     Column("height", Integer),
-    Column("perceptual_hash", BigInteger),  # 64 bits, the highest being the sign
+    Column("phash", BigInteger),  # 64 bits, the highest being the sign
     Column("received_at", Moment, nullable=False, server_default=NOW),
     Column("captured_at", Moment, nullable=False),
     Column("device_captured_at", Moment),  # what the device's own clock said, believed or not
@@ -84,7 +84,7 @@ class ImageRow(Row):
     thumbnail_key: str | None
     width: int | None
     height: int | None
-    perceptual_hash: int | None
+    phash: int | None
     received_at: datetime
     captured_at: datetime
     device_captured_at: datetime | None

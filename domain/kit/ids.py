@@ -8,6 +8,8 @@ import os
 import re
 import time
 
+from domain.kit.errors import Invalid
+
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -18,6 +20,13 @@ def new_id() -> str:
     value = milliseconds << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & ((1 << 62) - 1)
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def checked_id(value: str) -> str:
+    """The id itself. Raises Invalid for what is none."""
+    if not is_id(value):
+        raise Invalid("This is not an id: ids are UUIDs.", given=value[:100])
+    return value
 
 
 def is_id(value: str) -> bool:

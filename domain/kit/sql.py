@@ -25,7 +25,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from domain.kit.errors import Unavailable
+from domain.kit.errors import Invalid, Unavailable
+from domain.kit.ids import checked_id
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -208,13 +209,19 @@ class Database(Runner):
 
 
 async def fetch(connection: Connection, statement: Statement[R], arguments: list[Any]) -> list[R]:
-    """Run a statement on one connection."""
-    rows: list[R] = await connection.fetch(statement.text, *arguments, record_class=statement.row)
+    """Run a statement on one connection. Raises Invalid for an id that is none."""
+    try:
+        rows: list[R] = await connection.fetch(statement.text, *arguments, record_class=statement.row)
+    except asyncpg.DataError as error:
+        # asyncpg wraps whatever a codec raises; ids are checked there, in one place for all statements.
+        raise (error.__cause__ if isinstance(error.__cause__, Invalid) else error) from None
     return rows
 
 
 async def _prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
+    await connection.set_type_codec(
+        "uuid", schema="pg_catalog", encoder=checked_id, decoder=str, format="text"
+    )
     for name in ("json", "jsonb"):
         await connection.set_type_codec(
             name, schema="pg_catalog", encoder=_encode_json, decoder=orjson.loads, format="text"

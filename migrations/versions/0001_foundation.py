@@ -220,7 +220,7 @@ def upgrade() -> None:
         sa.Column("thumbnail_key", sa.Text(), nullable=True),
         sa.Column("width", sa.Integer(), nullable=True),
         sa.Column("height", sa.Integer(), nullable=True),
-        sa.Column("perceptual_hash", sa.BigInteger(), nullable=True),
+        sa.Column("phash", sa.BigInteger(), nullable=True),
         sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("captured_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("device_captured_at", sa.DateTime(timezone=True), nullable=True),

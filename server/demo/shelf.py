@@ -2,6 +2,8 @@
 takes goods away and puts them back, and knows how many there are. For the demonstration fleet and benchmarks;
 it knows nothing of devices, uploads or the server. The same seed gives the same shelf and photographs."""
 
+# ruff: noqa: S311 — seeded randomness is the point here: pictures, not secrets
+
 import io
 import random
 from collections.abc import Callable
@@ -366,10 +368,8 @@ def _noise(size: tuple[int, int], sigma: float) -> Image.Image:
     width, height = size[0] + 64, size[1] + 64
     bell = NormalDist(128, sigma)
     table = [round(bell.inv_cdf((value + 0.5) / 256)) for value in range(256)]
-    rng = random.Random(0)
-    grey, *colors = (
-        Image.frombytes("L", (width, height), rng.randbytes(width * height)).point(table) for _ in range(4)
-    )
+    raw = [random.Random(number).randbytes(width * height) for number in range(4)]
+    grey, *colors = (Image.frombytes("L", (width, height), part).point(table) for part in raw)
     return Image.merge("RGB", [Image.blend(grey, color, 0.3) for color in colors])
 
 

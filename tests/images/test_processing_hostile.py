@@ -1,6 +1,6 @@
-"""What `domain.images.formats` and `domain.images.processing` make of files that were sent to hurt them, or that
-a bad radio link mangled; and, so that refusing everything would not pass, of unusual but honest ones. Uploads
-through HTTP are tested elsewhere."""
+"""What `domain.images.formats` and `domain.images.processing` make of files that were sent to hurt them, or
+that a bad radio link mangled; and, so that refusing everything would not pass, of unusual but honest ones.
+Uploads through HTTP are tested elsewhere."""
 
 import io
 import random
@@ -20,9 +20,9 @@ from domain.images.formats import Completeness, NotAnImage, check_whole, inspect
 from domain.images.processing import Processed, Rejected, hamming, process
 from server.demo.shelf import Shelf
 
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 FORMATS = ("JPEG", "PNG", "WEBP")
 QUADRANTS = ((220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 220, 40))
-MAGICS = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\x40\0\0\0WEBPVP8 ", b"RIFF\x40\0\0\0WEBPVP8X")
 
 
 def quadrants(width: int = 64, height: int = 48) -> Image.Image:
@@ -74,18 +74,14 @@ def near(pixel: Any, expected: tuple[int, ...], tolerance: int = 30) -> bool:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_no_cut_of_a_file_passes(kind: str) -> None:
     data = encoded(quadrants(200, 150), kind)
-    cuts = {*range(40), *random.Random(1).sample(range(len(data)), min(150, len(data))), len(data) - 1}
-    for cut in cuts:
+    for cut in {*range(40), *range(40, len(data), len(data) // 150 + 1), len(data) - 1}:
         assert rejection(data[:cut]) in ("TRUNCATED", "UNSUPPORTED_FORMAT"), cut
 
 
-def test_a_photo_cut_short_and_closed_again_by_padding_is_truncated() -> None:
+def test_nul_padding_is_tolerated_after_the_end_but_is_not_one() -> None:
     photo = encoded(quadrants(200, 150), "JPEG")
+    assert processed(photo + bytes(1000)).width == 200
     assert rejection(photo[: len(photo) // 2] + bytes(3000)) == "TRUNCATED"
-
-
-def test_nul_padding_after_a_whole_jpeg_is_tolerated() -> None:
-    assert processed(encoded(quadrants(), "JPEG") + bytes(1000)).width == 64
 
 
 @pytest.mark.parametrize(
@@ -107,7 +103,7 @@ def test_the_completeness_check_names_what_is_wrong(damage: Callable[[bytes], by
 
 @pytest.mark.parametrize("size", [1, 7, 5000])
 def test_completeness_in_pieces_agrees_with_the_whole(size: int) -> None:
-    data = Shelf(1, width=400, height=300).photograph(at=datetime.now(UTC), battery_pct=90, signal=-60)
+    data = Shelf(1, width=400, height=300).photograph(at=NOON, battery_pct=90, signal=-60)
     check = Completeness()
     for start in range(0, len(data), size):
         check.feed(data[start : start + size])
@@ -135,14 +131,6 @@ def test_flipped_bits_never_escape_as_anything_but_rejected(kind: str) -> None:
         accepted += 1
         assert opened(result.display).size == (result.width, result.height)
     assert 0 < accepted < 700
-
-
-def test_noise_behind_a_good_magic_is_rejected() -> None:
-    rng = random.Random(3)
-    for number in range(600):
-        magic = MAGICS[number % len(MAGICS)]
-        body = rng.randbytes(rng.randrange(200))
-        assert rejection(magic + body + b"\xff\xd9") in ("CORRUPT", "TRUNCATED", "TOO_MANY_PIXELS")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +171,6 @@ def declaring(kind: str, width: int, height: int) -> bytes:
     ("kind", "width", "height"),
     [
         ("PNG", 2**31 - 1, 2**31 - 1),
-        ("PNG", 10_000, 10_000),
         ("JPEG", 65_500, 65_500),
         ("JPEG", 12_000, 10_000),
         ("WEBP", 16_383, 16_383),
@@ -196,24 +183,18 @@ def test_declared_sizes_are_refused_before_decoding(kind: str, width: int, heigh
 
 
 def test_the_callers_pixel_limit_holds() -> None:
-    data = io.BytesIO(encoded(quadrants(100, 100), "PNG"))
-    with pytest.raises(Rejected, match="too many") as caught:
-        process(data, max_pixels=9_999)
-    assert caught.value.code == "TOO_MANY_PIXELS"
+    with pytest.raises(Rejected, match="too many"):
+        process(io.BytesIO(encoded(quadrants(100, 100), "PNG")), max_pixels=9_999)
 
 
-def test_a_jpeg_of_endless_scans_is_refused() -> None:
-    data = encoded(quadrants(), "JPEG", progressive=True)
-    scan = data.index(b"\xff\xda")
-    many = data[:-2] + data[scan:-2] * 200 + data[-2:]
-    assert rejection(many) == "CORRUPT"
-
-
-def test_files_of_nothing_but_tiny_parts_are_refused() -> None:
+def test_files_that_would_keep_a_decoder_busy_for_ever_are_refused() -> None:
     png = with_chunk(encoded(quadrants(), "PNG"), chunk(b"teST", b"") * 60_000)
     jpeg = encoded(quadrants(), "JPEG")
-    jpeg = jpeg[:2] + b"\xff\xe1\0\x09Exif\0\0\0" * 60_000 + jpeg[2:]
-    assert (rejection(png), rejection(jpeg)) == ("CORRUPT", "CORRUPT")
+    segments = jpeg[:2] + b"\xff\xe1\0\x09Exif\0\0\0" * 60_000 + jpeg[2:]
+    scans = jpeg[:-2] + jpeg[jpeg.index(b"\xff\xda") : -2] * 200 + jpeg[-2:]
+    for data, message in ((png, "too many chunks"), (segments, "too many segments"), (scans, "64 scans")):
+        with pytest.raises(Rejected, match=message):
+            processed(data)
 
 
 @pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1), (3, 40_000)])
@@ -224,23 +205,24 @@ def test_slivers_are_scaled_into_what_webp_can_hold(size: tuple[int, int]) -> No
     assert opened(result.thumbnail).size == (200, 200)
 
 
+def plain(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), "navy")
+
+
 def bombs(folder: Path) -> list[Path]:
     """The most memory each format can be made to take without passing a limit."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     files = {
-        "rotated.jpg": encoded(Image.new("RGB", (7_000, 7_000), "navy"), "JPEG", exif=exif),
-        "progressive.jpg": encoded(
-            Image.new("RGB", (6_700, 4_900), "navy"), "JPEG", progressive=True, subsampling=0
-        ),
+        "rotated.jpg": encoded(plain(7_000, 7_000), "JPEG", exif=exif),
+        "coefficients.jpg": encoded(plain(6_700, 4_900), "JPEG", progressive=True, subsampling=0),
+        "unhalved.jpg": encoded(plain(4_890, 4_900), "JPEG", exif=exif),
         "alpha.png": encoded(Image.new("RGBA", (7_000, 7_000), (9, 99, 9, 90)), "PNG", compress_level=1),
-        "canvas.webp": encoded(Image.new("RGB", (5_400, 4_000), "navy"), "WEBP", method=0),
+        "canvas.webp": encoded(plain(4_500, 4_000), "WEBP", method=0),
         "metadata.png": metadata_bomb(),
         "metadata.jpg": with_segment(encoded(quadrants(), "JPEG"), 0xE1, b"Exif\0\0" + exif_bomb()),
     }
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return [folder / name for name in files]
+    return [folder / name for name, data in files.items() if (folder / name).write_bytes(data)]
 
 
 def metadata_bomb() -> bytes:
@@ -257,7 +239,7 @@ def exif_bomb() -> bytes:
 
 
 CHILD = """
-import sys, pathlib, json
+import sys, pathlib
 from domain.images.processing import process
 for name in sys.argv[1:]:
     result = process(pathlib.Path(name))
@@ -287,17 +269,13 @@ def test_orientation_is_applied_and_removed(orientation: int) -> None:
     result = processed(encoded(quadrants(), "JPEG", exif=exif, quality=95))
     assert (result.width, result.height) == ((64, 48) if orientation < 5 else (48, 64))
     display = opened(result.display)
-    width, height = display.size
-    corners = [(8, 8), (width - 9, 8), (8, height - 9), (width - 9, height - 9)]
+    corners = [(x, y) for y in (8, display.height - 9) for x in (8, display.width - 9)]
     for corner, which in zip(corners, seen, strict=True):
         assert near(display.getpixel(corner), QUADRANTS[int(which)]), (corner, which)
     assert not display.getexif()
 
 
-def sixteen_bit() -> Image.Image:
-    return Image.frombytes("I;16", (64, 48), struct.pack("<H", 0x8000) * (64 * 48))
-
-
+SIXTEEN_BIT = Image.frombytes("I;16", (64, 48), struct.pack("<H", 0x8000) * (64 * 48))
 GREY = Image.new("L", (64, 48), 128)
 CLEAR = Image.new("L", (64, 48), 0)
 
@@ -306,27 +284,19 @@ CLEAR = Image.new("L", (64, 48), 0)
     ("image", "kind", "expected"),
     [
         (Image.new("CMYK", (64, 48), (0, 255, 255, 0)), "JPEG", (255, 0, 0)),
-        (sixteen_bit(), "PNG", (128, 128, 128)),
+        (SIXTEEN_BIT, "PNG", (128, 128, 128)),
         (Image.new("1", (64, 48), 1), "PNG", (255, 255, 255)),
         (GREY, "PNG", (128, 128, 128)),
-        (GREY, "JPEG", (128, 128, 128)),
         (Image.new("RGB", (64, 48), "teal").quantize(4), "PNG", (0, 128, 128)),
         (Image.merge("LA", (GREY, CLEAR)), "PNG", (255, 255, 255)),
         (Image.new("RGBA", (64, 48), (255, 0, 0, 128)), "PNG", (255, 127, 127)),
         (Image.new("RGBA", (64, 48), (255, 0, 0, 0)), "WEBP", (255, 255, 255)),
     ],
 )
-def test_every_kind_of_pixel_becomes_opaque_rgb(
-    image: Image.Image, kind: str, expected: tuple[int, ...]
-) -> None:
+def test_every_kind_of_pixel_becomes_opaque_rgb(image: Image.Image, kind: str, expected: Any) -> None:
     display = opened(processed(encoded(image, kind)).display)
     assert display.mode == "RGB"
     assert near(display.getpixel((30, 20)), expected, 6)
-
-
-def test_a_transparent_colour_key_becomes_white() -> None:
-    data = encoded(Image.new("RGB", (64, 48), (10, 20, 30)), "PNG", transparency=(10, 20, 30))
-    assert near(opened(processed(data).display).getpixel((5, 5)), (255, 255, 255), 3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -343,9 +313,7 @@ def srgb_profile() -> bytes:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize(
-    "profile", [b"", b"nonsense" * 40, b"\0" * 128, srgb_profile()[:200], srgb_profile()]
-)
+@pytest.mark.parametrize("profile", [b"nonsense" * 40, b"\0" * 128, srgb_profile()[:200], srgb_profile()])
 def test_a_profile_is_used_or_ignored_but_never_fatal(kind: str, profile: bytes) -> None:
     display = opened(processed(encoded(quadrants(), kind, icc_profile=profile)).display)
     assert near(display.getpixel((8, 8)), QUADRANTS[0])
@@ -356,20 +324,18 @@ def test_a_wide_profile_is_converted() -> None:
     swapped = bytearray(srgb_profile().replace(b"s\0R\0G\0B", b"w\0i\0d\0e").replace(b"sRGB", b"wide"))
     red, blue = swapped.index(b"rXYZ"), swapped.index(b"bXYZ")
     swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    display = opened(
-        processed(encoded(Image.new("RGB", (64, 48), "red"), "PNG", icc_profile=bytes(swapped))).display
-    )
-    assert near(display.getpixel((5, 5)), (0, 0, 255), 12)
+    red_png = encoded(Image.new("RGB", (64, 48), "red"), "PNG", icc_profile=bytes(swapped))
+    assert near(opened(processed(red_png).display).getpixel((5, 5)), (0, 0, 255), 12)
 
 
 # When, where, how alike.
 
 
-def exif_of(taken: str, offset: str | None = None, gps: dict[int, Any] | None = None) -> Image.Exif:
+def exif_of(taken: str, offset: str = "", gps: dict[int, Any] | None = None) -> Image.Exif:
     exif = Image.Exif()
+    exif[ExifTags.Base.Model] = "ESP32-CAM"  # Pillow leaves EXIF without any such tag out of a PNG
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = taken
-    if offset is not None:
-        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.OffsetTimeOriginal] = offset
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.OffsetTimeOriginal] = offset
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps or {})
     return exif
 
@@ -377,18 +343,16 @@ def exif_of(taken: str, offset: str | None = None, gps: dict[int, Any] | None = 
 @pytest.mark.parametrize(
     ("taken", "offset", "expected"),
     [
-        ("2026:11:20 10:30:00", None, datetime(2026, 11, 20, 10, 30, tzinfo=UTC)),
+        ("2026:11:20 10:30:00", "", datetime(2026, 11, 20, 10, 30, tzinfo=UTC)),
         ("2026:11:20 10:30:00", "+05:30", datetime(2026, 11, 20, 5, 0, tzinfo=UTC)),
         ("2026:11:20 10:30:00", "rubbish", datetime(2026, 11, 20, 10, 30, tzinfo=UTC)),
-        ("0000:00:00 00:00:00", None, None),
-        ("1970:01:01 00:00:07", None, None),
-        ("2026:13:40 99:99:99", None, None),
+        ("0000:00:00 00:00:00", "", None),
+        ("1970:01:01 00:00:07", "", None),
         ("9999:12:31 23:59:59", "-12:00", None),
-        ("2026:11:20 10:30:00; DROP", None, None),
-        ("", None, None),
+        ("2026:11:20 10:30:00; DROP", "", None),
     ],
 )
-def test_the_time_taken(taken: str, offset: str | None, expected: datetime | None) -> None:
+def test_the_time_taken(taken: str, offset: str, expected: datetime | None) -> None:
     for kind in FORMATS:
         result = processed(encoded(quadrants(), kind, exif=exif_of(taken, offset)))
         assert result.captured_at == expected
@@ -403,8 +367,6 @@ def test_the_time_taken(taken: str, offset: str | None, expected: datetime | Non
         ),
         ({1: "N", 2: (0.0, 0.0, 0.0), 3: "E", 4: (0.0, 0.0, 0.0)}, {}),
         ({1: "N", 2: (91.0, 0.0, 0.0), 3: "E", 4: (10.0, 0.0, 0.0)}, {}),
-        ({1: "X", 2: (10.0, 0.0, 0.0), 3: "E", 4: (10.0, 0.0, 0.0)}, {}),
-        ({1: "N", 2: (10.0, 0.0, 0.0)}, {}),
     ],
 )
 def test_the_place_is_told_apart_and_never_served(gps: dict[int, Any], expected: dict[str, float]) -> None:
@@ -424,7 +386,6 @@ def test_a_shelf_photograph_from_camera_to_hash() -> None:
     other = processed(Shelf(6).photograph(at=at, battery_pct=80, signal=-55))
     assert hamming(result.perceptual_hash, again.perceptual_hash) <= 4
     assert hamming(result.perceptual_hash, other.perceptual_hash) > 10
-    assert 0 <= result.perceptual_hash < 2**64
 
 
 def test_a_missing_file_is_not_the_images_fault(tmp_path: Path) -> None:

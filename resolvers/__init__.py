@@ -1,0 +1,1 @@
+"""What answers the API: root operations and batch relations, one file per noun."""

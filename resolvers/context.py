@@ -1,0 +1,64 @@
+"""What a resolver is given beside its arguments: who asks, and the parts of the server it may use."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from domain.events.feed import Feed
+from domain.idempotency.commands import Keeper
+from domain.kit.blobs import BlobStore
+from domain.kit.limits import Limiter
+from domain.kit.scope import Scope
+from domain.kit.sql import Database
+from domain.kit.transactions import Transaction, transaction
+from domain.users.principals import Principal
+from domain.users.sessions import SessionPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the server that resolvers use. One of each in a process."""
+
+    database: Database
+    blobs: BlobStore
+    feed: Feed
+    limiter: Limiter
+    sessions: SessionPolicy
+    keeper: Keeper
+
+
+@dataclass(slots=True)
+class Context:
+    """One request, or one socket. `address` is the caller's, for limits; `hang_up` closes a socket."""
+
+    services: Services
+    principal: Principal
+    address: str
+    idempotency_key: str | None = None
+    hang_up: Callable[[int, str], Awaitable[None]] | None = None
+    applied: bool = False
+    loaders: dict[Any, DataLoader[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def db(self) -> Database:
+        return self.services.database
+
+    @property
+    def scope(self) -> Scope:
+        return self.principal.scope
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One transaction, for one mutation field. Under an idempotency key it is marked as applied."""
+        async with transaction(self.db) as tx:
+            yield tx
+            if self.idempotency_key is not None and self.principal.id is not None:
+                await self.services.keeper.mark(tx, self.principal.id, self.idempotency_key)
+        self.applied = True
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,47 @@
+"""The whole schema: the roots, put together from every noun, and the executable schema made of them."""
+
+from collections.abc import Iterable
+
+import strawberry
+from strawberry.extensions import SchemaExtension
+
+import resolvers.pages  # noqa: F401 - answers Connection.totalCount
+from resolvers.clients import ClientMutation, ClientQuery
+from resolvers.devices import DeviceMutation, DeviceQuery
+from resolvers.events import EventQuery, EventSubscription
+from resolvers.images import ImageQuery
+from resolvers.users import UserMutation, UserQuery
+from schema.clients import Client
+from schema.devices import Device
+from schema.images import Image
+from schema.relation import unanswered
+from schema.users import User
+
+
+@strawberry.type
+class Query(UserQuery, ClientQuery, DeviceQuery, ImageQuery, EventQuery):
+    """Read. Lists are Relay connections; ids are unique across all types."""
+
+
+@strawberry.type
+class Mutation(UserMutation, ClientMutation, DeviceMutation):
+    """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
+
+
+@strawberry.type
+class Subscription(EventSubscription):
+    """Follow, over graphql-transport-ws or server-sent events. Resume with `after`."""
+
+
+def build_schema(extensions: Iterable[type[SchemaExtension]] = ()) -> strawberry.Schema:
+    """The schema. Raises LookupError when a relation is declared that nothing answers."""
+    schema = strawberry.Schema(
+        Query,
+        Mutation,
+        Subscription,
+        types=[Client, User, Device, Image],
+        extensions=list(extensions),
+    )
+    if missing := unanswered():
+        raise LookupError(f"relations without a batch resolver: {sorted(missing)}")
+    return schema

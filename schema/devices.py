@@ -1,0 +1,167 @@
+"""Devices: the battery cameras that photograph shelves."""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import strawberry
+
+from domain.devices.models import DeviceRow
+from schema.clients import Client
+from schema.describe import computed, enum, input_type, object_type
+from schema.images import Image, ImageFilter, ImageOrder
+from schema.nodes import Node
+from schema.pages import Connection
+from schema.relation import relation
+
+INACTIVE_AFTER = timedelta(days=7)
+_FAILURES_OF_AN_ERROR = 3
+
+
+@enum
+class DeviceStatus(StrEnum):
+    """ERROR: its last three uploads failed. INACTIVE: disabled, deregistered or unseen for 7 days."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    ERROR = "ERROR"
+
+
+@enum
+class DeviceOrder(StrEnum):
+    """How devices are sorted. One that was never seen counts as the longest unseen."""
+
+    KEY_ASC = "KEY_ASC"
+    KEY_DESC = "KEY_DESC"
+    NAME_ASC = "NAME_ASC"
+    NAME_DESC = "NAME_DESC"
+    CREATED_AT_ASC = "CREATED_AT_ASC"
+    CREATED_AT_DESC = "CREATED_AT_DESC"
+    LAST_SEEN_AT_ASC = "LAST_SEEN_AT_ASC"
+    LAST_SEEN_AT_DESC = "LAST_SEEN_AT_DESC"
+
+
+@object_type
+class DeviceToken:
+    """A device's token, as far as it may be shown again."""
+
+    prefix: str
+    """How the token begins, to tell it from others."""
+    created_at: datetime
+
+
+@object_type
+class Device(Node):
+    """A camera that sleeps most of the time, wakes, takes a photo, sends it and sleeps again."""
+
+    key: str
+    """The operator's own name for it, such as `pantry-cam-001`; unique within its client."""
+    name: str
+    enabled: bool
+    """A disabled device is refused when it reports."""
+    wake_interval_seconds: int
+    """How long it is told to sleep, in seconds."""
+    created_at: datetime
+    updated_at: datetime
+    """When its operator last changed it; reports do not count."""
+    deregistered_at: datetime | None
+    """When it was taken out of service. Its images stay."""
+    last_seen_at: datetime | None
+    """When it last reported, by the server's clock."""
+    battery_v: float | None
+    """Battery voltage in volts, as last reported."""
+    battery_pct: float | None
+    """Battery charge in percent, as last reported."""
+    rssi: int | None
+    """Signal strength in dBm, as last reported; nearer to zero is better."""
+    firmware: str | None
+    """Firmware version, as last reported."""
+    total_captures: int
+    """Photos accepted so far, duplicates not counted."""
+    failed_uploads: int
+    """Uploads refused for what they were: cut off, damaged, or no image."""
+    failures_in_a_row: strawberry.Private[int]
+    token_prefix: strawberry.Private[str | None]
+    token_created_at: strawberry.Private[datetime | None]
+
+    @computed
+    def status(self) -> DeviceStatus:
+        """Whether it works, at a glance."""
+        if not self.enabled or self.deregistered_at is not None or self.last_seen_at is None:
+            return DeviceStatus.INACTIVE
+        if datetime.now(UTC) - self.last_seen_at > INACTIVE_AFTER:
+            return DeviceStatus.INACTIVE
+        return DeviceStatus.ERROR if self.failures_in_a_row >= _FAILURES_OF_AN_ERROR else DeviceStatus.ACTIVE
+
+    @computed
+    def token(self) -> DeviceToken | None:
+        """The device's token. The secret itself is shown only when it is made."""
+        if self.token_prefix is None or self.token_created_at is None:
+            return None
+        return DeviceToken(prefix=self.token_prefix, created_at=self.token_created_at)
+
+    @relation
+    async def client(self) -> Client:
+        """The client that it belongs to."""
+
+    @relation
+    async def images(
+        self,
+        filter: ImageFilter | None = None,
+        order: ImageOrder = ImageOrder.RECEIVED_AT_DESC,
+        first: int = 20,
+        after: str | None = None,
+    ) -> Connection[Image]:
+        """Its images, the newest first. `first` is at most 100."""
+
+    @classmethod
+    def is_type_of(cls, row: object, info: object) -> bool:
+        return isinstance(row, DeviceRow)
+
+
+@input_type
+class DeviceFilter:
+    """Which devices; all conditions must hold."""
+
+    client_id: strawberry.ID | None = None
+    keys: list[str] | None = None
+    """Any of these keys."""
+    enabled: bool | None = None
+    search: str | None = None
+    """Words, or beginnings of words, of the key or name."""
+    seen_since: datetime | None = None
+    """Seen at this time or later."""
+    not_seen_since: datetime | None = None
+    """Not seen since this time, or never."""
+
+
+@input_type
+class NewDevice:
+    """A device to register."""
+
+    key: str
+    """1 to 64 letters, digits, dots, colons, hyphens or underscores; unique within the client."""
+    name: str | None = None
+    """For people; the key when absent."""
+    client_id: strawberry.ID | None = None
+    """The client that it belongs to; the caller's own when absent. Admins must say."""
+    wake_interval_seconds: int = 3600
+    """How long it is to sleep between photos, 10 seconds to 30 days."""
+
+
+@input_type
+class DeviceChanges:
+    """What to change. What is absent stays as it is."""
+
+    name: str = strawberry.UNSET
+    enabled: bool = strawberry.UNSET
+    wake_interval_seconds: int = strawberry.UNSET
+    """10 seconds to 30 days."""
+
+
+@object_type
+class DeviceWithToken:
+    """A device with a token that was just made."""
+
+    device: Device
+    token: str
+    """The secret. It is shown this once: write it into the device, or make a new one."""

@@ -1,0 +1,80 @@
+"""Relations: fields that are declared here, with their arguments and docs, and answered in `resolvers/`.
+
+A relation has no body. Its batch resolver is called once with all the parents of a level and returns
+their values in the same order, so there is no query per row. Stock execution asks for one parent at a
+time; a DataLoader per request and per set of arguments gathers them.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import strawberry
+from strawberry.dataloader import DataLoader
+from strawberry.extensions import FieldExtension
+from strawberry.types.field import StrawberryField
+
+Batch = Callable[..., Awaitable[Sequence[Any]]]
+"""`async def batch(ctx, parents, **arguments)`: as many values as parents, in their order."""
+
+_answers: dict[tuple[str, str], Batch] = {}
+_declared: set[tuple[str, str]] = set()
+
+
+class LoadingContext(Protocol):
+    """What a request's context has to offer for relations to be answered."""
+
+    loaders: dict[Any, DataLoader[Any, Any]]
+
+
+def relation(function: Callable[..., Any]) -> Any:
+    """Declare a relation by the signature and docstring of a method without a body."""
+    return strawberry.field(function, description=inspect.getdoc(function), extensions=[_Batched()])
+
+
+def answers(owner: type, name: str) -> Callable[[Batch], Batch]:
+    """Declare that the decorated batch resolver answers the relation `name` of the type `owner`."""
+
+    def register(batch: Batch) -> Batch:
+        _answers[owner.__name__, name] = batch
+        return batch
+
+    return register
+
+
+def batch_resolver(owner: str, name: str) -> Batch:
+    """The batch resolver of a relation, by the Python names of its type and field."""
+    return _answers[owner, name]
+
+
+def unanswered() -> set[tuple[str, str]]:
+    """Relations that are declared but that nothing answers."""
+    return _declared - _answers.keys()
+
+
+class _Batched(FieldExtension):
+    key: tuple[str, str]
+
+    def apply(self, field: StrawberryField) -> None:
+        assert field.origin is not None
+        self.key = (field.origin.__name__, field.python_name)
+        _declared.add(self.key)
+
+    async def resolve_async(
+        self, next_: Callable[..., Awaitable[Any]], source: Any, info: strawberry.Info, **kwargs: Any
+    ) -> Any:
+        return await _loader(info.context, self.key, kwargs).load(source)
+
+
+def _loader(context: LoadingContext, key: tuple[str, str], arguments: dict[str, Any]) -> DataLoader[Any, Any]:
+    # Inputs are dataclasses, whose repr is their whole value.
+    loader_key = (key, repr(arguments))
+    if loader_key not in context.loaders:
+        batch = _answers[key]
+
+        async def load(parents: list[Any]) -> Sequence[Any]:
+            return await batch(context, parents, **arguments)
+
+        # Not cached: a socket's context lives long, and what was true for one event is not for the next.
+        context.loaders[loader_key] = DataLoader(load_fn=load, cache=False)
+    return context.loaders[loader_key]
