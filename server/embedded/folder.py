@@ -179,7 +179,7 @@ def works_in(pid: int, folder: Path, program: str) -> bool:
         return False
     # No /proc: the name of the program must do.
     shown = subprocess.run(
-        ["ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False
+        ["/bin/ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False
     ).stdout
     return program in shown
 

@@ -68,7 +68,7 @@ def main(words: Sequence[str]) -> NoReturn:
         int(parent), int(death)
     )  # after the identity: a change of credentials clears the parent-death signal
     try:
-        os.execvp(argv[0], argv)
+        os.execvp(argv[0], argv)  # noqa: S606 - becoming the program is the point
     except OSError as error:
         print(f"cannot run {argv[0]}: {error.strerror}", file=sys.stderr)
         sys.exit(CANNOT_RUN)

@@ -105,7 +105,8 @@ def other_process(data: Path) -> Iterator[tuple[subprocess.Popen[str], Services]
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         start_new_session=True,
     )
-    assert parent.stdin and parent.stdout
+    assert parent.stdin is not None
+    assert parent.stdout is not None
     try:
         yield parent, Services(*parent.stdout.readline().split())
     finally:

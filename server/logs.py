@@ -1,0 +1,66 @@
+"""Logs: structlog for our own lines and for those of libraries, with the correlation id on each."""
+
+import logging
+import sys
+from typing import Any
+
+import orjson
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from domain.kit.correlation import correlation_id
+
+_QUIET = ("uvicorn.access", "uvicorn.error", "dramatiq", "apscheduler", "httpx", "alembic", "strawberry", "PIL")
+
+
+def configure_logs(*, level: str, format: str, process: str) -> None:
+    """Send every log line of this process to standard error, as text for people or JSON for programs."""
+    console = format == "console" or (format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _with_correlation_id,
+        _with_process(process),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    ending: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if console
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_to_json)]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _with_correlation_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if (current := correlation_id.get()) is not None:
+        event.setdefault("correlation_id", current)
+    return event
+
+
+def _with_process(name: str) -> Processor:
+    def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event.setdefault("process", name)
+        return event
+
+    return add
+
+
+def _to_json(value: Any, **_: Any) -> str:
+    return orjson.dumps(value, default=repr).decode()

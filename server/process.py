@@ -1,0 +1,84 @@
+"""What every process of the server is made of: its parts, opened and closed in order."""
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from domain.events.feed import Feed
+from domain.idempotency.commands import Keeper
+from domain.kit.blobs import FolderStore, LinkSigner
+from domain.kit.limits import Limiter, per_minute
+from domain.kit.sql import Database
+from domain.users.sessions import SessionPolicy
+from resolvers.context import Services
+from server.settings import Settings
+
+
+def derived_key(settings: Settings, purpose: str) -> bytes:
+    """A 256-bit key for one purpose, so that what one signs another does not accept."""
+    assert settings.secret_key is not None
+    return hmac.new(settings.secret_key.encode(), purpose.encode(), hashlib.sha256).digest()
+
+
+def link_signer(settings: Settings) -> LinkSigner:
+    return LinkSigner(derived_key(settings, "media links"), settings.url)
+
+
+def blob_store(settings: Settings) -> FolderStore:
+    return FolderStore(settings.storage_folder, link_signer(settings))
+
+
+def session_policy(settings: Settings) -> SessionPolicy:
+    return SessionPolicy(
+        secret_key=derived_key(settings, "access tokens"),
+        access_lifetime=settings.access_lifetime,
+        refresh_lifetime=settings.refresh_lifetime,
+        wrong_passwords=per_minute(settings.wrong_passwords_per_minute, "passwords"),
+    )
+
+
+async def connect_database(settings: Settings, application: str) -> Database:
+    assert settings.database_url is not None
+    return await Database.connect(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        statement_timeout=settings.statement_timeout,
+        acquire_timeout=settings.database_pool_timeout,
+        application=f"quartermaster {application}",
+    )
+
+
+def connect_redis(settings: Settings) -> Redis:
+    assert settings.redis_url is not None
+    # No retries here: whoever uses Redis has a way on without it, and takes it at once.
+    return Redis.from_url(
+        settings.redis_url, socket_connect_timeout=2, socket_timeout=10, retry=Retry(NoBackoff(), 0)
+    )
+
+
+@asynccontextmanager
+async def api_services(settings: Settings) -> AsyncIterator[Services]:
+    """What the API process works with."""
+    assert settings.redis_url is not None
+    database = await connect_database(settings, "api")
+    redis = connect_redis(settings)
+    feed = Feed(database, redis, settings.redis_namespace)
+    try:
+        await feed.start()
+        yield Services(
+            database=database,
+            blobs=blob_store(settings),
+            feed=feed,
+            limiter=Limiter(settings.redis_url, settings.redis_namespace),
+            sessions=session_policy(settings),
+            keeper=Keeper(derived_key(settings, "idempotent answers")),
+        )
+    finally:
+        await feed.stop()
+        await redis.aclose()
+        await database.close()

@@ -1,0 +1,213 @@
+"""Every setting, documented once. `quartermaster settings` prints this list; a wrong one stops the start.
+
+Each is an environment variable with the prefix `QM_`. Nothing else in the code reads the environment.
+"""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "QM_"
+_MIN_SECRET = 32
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The message names it and says what would be right."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, validate_default=True)
+
+    data_dir: Path = Field(
+        Path("var"),
+        description="Folder of the embedded services, of blobs (unless QM_STORAGE_URL says otherwise) and of the "
+        "generated secret key.",
+    )
+    database_url: str | None = Field(
+        None, description="`postgresql://user:password@host:port/name`. Absent: an embedded PostgreSQL."
+    )
+    redis_url: str | None = Field(
+        None, description="`redis://…`, `rediss://…` or `unix://…`. Absent: an embedded Redis."
+    )
+    redis_namespace: str = Field(
+        "quartermaster", description="Begins every key and channel in Redis, so that several servers may share it."
+    )
+    storage_url: str | None = Field(
+        None, description="`folder:///absolute/path`. Absent: the folder `storage` in QM_DATA_DIR."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0` for every network interface.")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    public_url: str | None = Field(
+        None, description="How the outside reaches this server, for links. Absent: `http://host:port`."
+    )
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        [], description="Other origins whose pages may use the API (CORS, WebSockets), separated by commas."
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="Addresses of reverse proxies whose X-Forwarded-For is believed, or `*`."
+    )
+    secret_key: str | None = Field(
+        None,
+        description="At least 32 random characters; signs sessions and links. Generated into QM_DATA_DIR for the "
+        "embedded database, required beside QM_DATABASE_URL.",
+        repr=False,
+    )
+    admin_email: str = Field("admin@example.com", description="The first admin, made when there is none.")
+    admin_password: str | None = Field(
+        None, description="The first admin's password. Absent: generated and printed once.", repr=False
+    )
+    access_token_minutes: int = Field(15, ge=1, le=1440, description="Life of an access token.")
+    refresh_token_days: int = Field(30, ge=1, le=365, description="Life of an unused refresh token.")
+    wrong_passwords_per_minute: int = Field(5, ge=1, description="For one account, and from one address.")
+    device_reports_per_minute: int = Field(60, ge=1, description="Uploads and heartbeats of one device.")
+    upload_max_bytes: int = Field(20_000_000, ge=1_000, description="Largest image that is accepted.")
+    upload_max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded.")
+    uploads_at_once: int = Field(64, ge=1, description="Per API process; more are asked to come back.")
+    introspection: bool | None = Field(
+        None, description="Whether GraphiQL and introspection are on. Absent: only with the embedded database."
+    )
+    database_pool_size: int = Field(10, ge=1, le=500, description="Connections of each API process.")
+    database_pool_timeout: float = Field(2.0, gt=0, description="Seconds to wait for one before answering 503.")
+    statement_timeout: float = Field(5.0, gt=0, description="Seconds that one SQL statement may take.")
+    operation_timeout: float = Field(10.0, gt=0, description="Seconds that one query or mutation may take.")
+    worker_threads: int = Field(2, ge=1, le=64, description="Jobs that a worker process runs at once.")
+    metrics_dir: Path | None = Field(
+        None, description="Where processes share their metrics. Absent: `metrics` in QM_DATA_DIR."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="`auto`: console on a terminal, JSON otherwise."
+    )
+    otel_endpoint: str | None = Field(
+        None, description="OTLP/HTTP base URL for traces. Needs the extra `otel`. Absent: nothing is traced."
+    )
+    sentry_dsn: str | None = Field(
+        None, description="Where errors are reported. Needs the extra `sentry`. Absent: nowhere.", repr=False
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("postgresql", "postgres"):
+            raise ValueError("it begins with postgresql://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("it begins with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _storage(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme != "folder" or not urlsplit(value).path.startswith("/")):
+            raise ValueError("it looks like folder:///absolute/path")
+        return value
+
+    @field_validator("public_url", "otel_endpoint")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("http", "https"):
+            raise ValueError("it begins with http:// or https://")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: str | None) -> str | None:
+        if value is not None and len(value) < _MIN_SECRET:
+            raise ValueError(f"it has at least {_MIN_SECRET} characters")
+        return value
+
+    @field_validator("redis_namespace")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not value.isascii() or not value.replace("-", "").replace("_", "").isalnum():
+            raise ValueError("it has letters, digits, hyphens and underscores only")
+        return value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _separated(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_secret(self) -> "Settings":
+        if self.database_url is not None and self.secret_key is None:
+            raise ValueError(f"{PREFIX}SECRET_KEY is required beside {PREFIX}DATABASE_URL: at least 32 characters")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        return self.database_url is None
+
+    @property
+    def explorable(self) -> bool:
+        return self.embedded if self.introspection is None else self.introspection
+
+    @property
+    def url(self) -> str:
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def storage_folder(self) -> Path:
+        return Path(urlsplit(self.storage_url).path) if self.storage_url else self.data_dir / "storage"
+
+    @property
+    def metrics_folder(self) -> Path:
+        return self.metrics_dir or self.data_dir / "metrics"
+
+    @property
+    def access_lifetime(self) -> timedelta:
+        return timedelta(minutes=self.access_token_minutes)
+
+    @property
+    def refresh_lifetime(self) -> timedelta:
+        return timedelta(days=self.refresh_token_days)
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for child processes."""
+        values: dict[str, str] = {}
+        for name, value in self:
+            if value is None:
+                continue
+            text = ",".join(value) if isinstance(value, list) else str(value)
+            values[f"{PREFIX}{name.upper()}"] = text
+        return values
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process. Raises SettingsError; `overrides` that are None count as absent."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaint(problem) for problem in error.errors())) from None
+
+
+def _complaint(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return str(message)
+    name = f"{PREFIX}{problem['loc'][0]}".upper()
+    if name.endswith(("KEY", "PASSWORD", "DSN", "URL")):  # their values may hold secrets
+        return f"{name} is wrong: {message}."
+    return f"{name}={problem['input']!r} is wrong: {message}."
+
+
+def with_secret_key(settings: Settings) -> Settings:
+    """The settings with a secret key; for the embedded database it is made once and kept in the data folder."""
+    if settings.secret_key is not None:
+        return settings
+    path = settings.data_dir / "secret-key"
+    if not path.exists():
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(48))
+    return settings.model_copy(update={"secret_key": path.read_text().strip()})
