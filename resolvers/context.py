@@ -38,9 +38,11 @@ class Context:
     services: Services
     principal: Principal
     address: str
+    authorization: str | None = None
     idempotency_key: str | None = None
     hang_up: Callable[[int, str], Awaitable[None]] | None = None
     applied: bool = False
+    connection_params: dict[str, Any] | None = None
     loaders: dict[Any, DataLoader[Any, Any]] = field(default_factory=dict)
 
     @property

@@ -55,6 +55,16 @@ INTERNAL = "INTERNAL_SERVER_ERROR"
 _MASKED = "Something went wrong on our side. The correlation id leads to it."
 
 
+class HttpProblem(Exception):
+    """A refusal that only HTTP knows: a missing length, a body too large, a type we do not take."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
 def status_of(refusal: Refusal) -> int:
     """The HTTP status of a refusal."""
     return next(status for kind, status in _STATUS.items() if isinstance(refusal, kind))
@@ -83,7 +93,11 @@ def problem_of(error: Exception) -> Response:
     """The problem document of any exception."""
     if isinstance(error, Refusal):
         status = status_of(error)
-        return problem(status, error.code, error.message, details=error.details, headers=_headers(error, status))
+        return problem(
+            status, error.code, error.message, details=error.details, headers=_headers(error, status)
+        )
+    if isinstance(error, HttpProblem):
+        return problem(error.status, error.code, error.message)
     _log.error("unexpected error", exc_info=error)
     return problem(500, INTERNAL, _MASKED)
 

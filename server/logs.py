@@ -10,7 +10,16 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from domain.kit.correlation import correlation_id
 
-_QUIET = ("uvicorn.access", "uvicorn.error", "dramatiq", "apscheduler", "httpx", "alembic", "strawberry", "PIL")
+_QUIET = (
+    "uvicorn.access",
+    "uvicorn.error",
+    "dramatiq",
+    "apscheduler",
+    "httpx",
+    "alembic",
+    "strawberry",
+    "PIL",
+)
 
 
 def configure_logs(*, level: str, format: str, process: str) -> None:

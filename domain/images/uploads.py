@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import TEXT, insert
 
 from domain.devices.models import devices
 from domain.devices.reports import VITALS, ReportingDevice, Vitals, emit_check_in, hold_reporting_device
+from domain.images.formats import CONTENT_TYPES
 from domain.images.models import ImageSource, ImageStatus, images
 from domain.kit.errors import Conflict
 from domain.kit.ids import new_id
@@ -26,7 +27,7 @@ DUPLICATE_WINDOW = timedelta(hours=24)
 LEASE = timedelta(seconds=60)
 _CLOCK_AHEAD = timedelta(minutes=5)
 _CLOCK_BEHIND = timedelta(days=30)
-_EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ _ACCEPT = Statement(
 def blob_key(image_id: str, content_type: str, sha256: str, received_at: datetime) -> str:
     """Where an original is kept: by day, named by time and content, told apart by the row that owns it."""
     stem = f"{received_at:%Y/%m/%d/%H%M%S}-{sha256[:32]}-{image_id[-12:]}"
-    return f"originals/{stem}.{_EXTENSIONS[content_type]}"
+    return f"originals/{stem}.{CONTENT_TYPES[content_type]}"
 
 
 async def accept_upload(

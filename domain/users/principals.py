@@ -60,7 +60,8 @@ class PrincipalKind(StrEnum):
 class Principal:
     """A caller. `id` is of the user, client or device; `expires_at` is when its credential ends, if ever.
 
-    `key` is a device's own key, `session_id` a user's session.
+    `key` is a device's own key, `session_id` a user's session, `refusal` why a credential that was sent
+    counts for nothing: public operations (such as refreshing a session) work all the same.
     """
 
     kind: PrincipalKind
@@ -71,12 +72,13 @@ class Principal:
     session_id: str | None = None
     key: str | None = None
     expires_at: datetime | None = None
+    refusal: Unauthenticated | None = None
 
     @property
     def scope(self) -> Scope:
         """What this caller may touch. Raises Unauthenticated for nobody."""
         if self.kind is PrincipalKind.ANONYMOUS:
-            raise Unauthenticated("Sign in first.")
+            raise self._nobody()
         return Scope(ActorKind(self.kind), self.id, self.client_id)
 
     def demand(self, permission: Permission) -> None:
@@ -84,8 +86,11 @@ class Principal:
         if permission in self.permissions:
             return
         if self.kind is PrincipalKind.ANONYMOUS:
-            raise Unauthenticated("Sign in first.")
+            raise self._nobody()
         raise Denied(f"This needs the permission {permission.value}.", permission=permission.value)
+
+    def _nobody(self) -> Unauthenticated:
+        return self.refusal or Unauthenticated("Sign in first.")
 
 
 ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)

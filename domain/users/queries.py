@@ -9,7 +9,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Runner, Statement
 from domain.kit.tables import Id
-from domain.users.models import UserRow, users
+from domain.users.models import Role, UserRow, users
 
 _COLUMNS = [users.c[name] for name in UserRow.__annotations__]
 _live = users.c.deleted_at.is_(None)
@@ -33,6 +33,8 @@ _LIST = {
 }
 _COUNT = Statement(select(func.count()).select_from(users).where(_live, visible(users.c.client_id)))
 
+_ANY_ADMIN = Statement(select(users.c.id).where(users.c.role == Role.ADMIN.value, _live).limit(1))
+
 
 async def users_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[UserRow | None]:
     """The users with these ids, aligned with them; None where there is none in the scope."""
@@ -50,3 +52,8 @@ async def list_users(db: Runner, scope: Scope, *, first: int, after: str | None)
     return await fetch_page(
         db, statement, BY_EMAIL, Count("users", None, count), first, after, scope=scope.client_id
     )
+
+
+async def has_admin(db: Runner, scope: Scope) -> bool:
+    """Whether there is any admin of the platform."""
+    return await db.one(_ANY_ADMIN) is not None

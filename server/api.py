@@ -1,0 +1,26 @@
+"""Running the API under uvicorn."""
+
+import uvicorn
+
+from server.settings import Settings
+
+
+def run(settings: Settings, workers: int) -> None:
+    """Serve until SIGTERM or SIGINT; then let requests end, for at most 5 s."""
+    uvicorn.run(
+        "server.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        ws_max_size=256 * 1024,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        h11_max_incomplete_event_size=64 * 1024,
+    )

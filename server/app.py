@@ -1,0 +1,95 @@
+"""The API process: one Starlette app, put together from its routes and parts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+
+from domain.kit.errors import Refusal
+from domain.users.authentication import Authenticator
+from server import telemetry
+from server.connections import Connections
+from server.edge import Edge
+from server.errors import HttpProblem, problem, problem_of
+from server.graphiql import page as graphiql
+from server.graphql import GraphQLView
+from server.health import Health
+from server.logs import configure_logs
+from server.process import api_services, blob_store, connect_redis, derived_key, link_signer
+from server.routes.devices import DeviceRoutes
+from server.routes.media import MediaRoutes
+from server.routes.operations import OperationRoutes
+from server.settings import Settings, load_settings
+
+
+def create_app() -> Starlette:
+    """The app, by the settings in the environment. For uvicorn's `--factory`."""
+    settings = load_settings()
+    configure_logs(level=settings.log_level, format=settings.log_format, process="api")
+    telemetry.start(settings, "api")
+    return Starlette(
+        lifespan=_lifespan(settings),
+        middleware=[Middleware(Edge), *_cors(settings)],
+        exception_handlers={
+            Refusal: _problem,
+            HttpProblem: _problem,
+            HTTPException: _http,
+            Exception: _problem,
+        },
+    )
+
+
+def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with api_services(settings) as services:
+            authenticator = Authenticator(services.database, derived_key(settings, "access tokens"))
+            connections = Connections(authenticator)
+            services.feed.listen(connections.on_event)
+            view = GraphQLView(settings, services, authenticator, connections)
+            redis = connect_redis(settings)
+            health = Health(services.database, redis, services.blobs)
+            app.router.routes += [
+                Route("/graphql", view, methods=None),
+                WebSocketRoute("/graphql", view),
+                *DeviceRoutes(settings, services, authenticator).routes(),
+                *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
+                *OperationRoutes(services, health).routes(),
+                *(graphiql.routes() if settings.explorable else []),
+            ]
+            yield
+            await redis.aclose()
+
+    return lifespan
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if not settings.allowed_origins:
+        return []
+    exposed = ["X-Request-ID", "Retry-After"]
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+            expose_headers=exposed,
+        )
+    ]
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    return problem_of(error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    codes = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 416: "RANGE_NOT_SATISFIABLE"}
+    code = codes.get(error.status_code, "BAD_REQUEST")
+    return problem(error.status_code, code, f"{error.detail}.", headers=error.headers)

@@ -1,0 +1,55 @@
+"""Running the processes behind the API: the worker and the relay."""
+
+import asyncio
+import signal
+import threading
+
+from domain.kit.sql import Database
+from server import metrics, telemetry
+from server.logs import configure_logs
+from server.process import blob_store, connect_database, connect_redis
+from server.settings import Settings
+from workers.broker import make_broker
+from workers.process import WorkerParts
+from workers.relay import Relay
+from workers.run import run_worker
+
+
+def run_worker_process(settings: Settings, stop: threading.Event) -> None:
+    """Work until `stop` is set."""
+    configure_logs(level=settings.log_level, format=settings.log_format, process="worker")
+    telemetry.start(settings, "worker")
+    assert settings.redis_url is not None
+    broker = make_broker(settings.redis_url, settings.redis_namespace)
+    import workers.uploads  # noqa: F401, PLC0415 - actors register with the broker that is set by now
+
+    async def open_parts() -> WorkerParts:
+        database: Database = await connect_database(settings, "worker")
+        return WorkerParts(database, blob_store(settings), settings.upload_max_pixels, _observe)
+
+    run_worker(broker, open_parts, threads=settings.worker_threads, stop=stop)
+
+
+def _observe(job: str, failed: bool, seconds: float) -> None:
+    metrics.jobs.labels(job, "error" if failed else "ok").observe(seconds)
+
+
+async def run_relay(settings: Settings) -> None:
+    """Relay until SIGTERM or SIGINT."""
+    configure_logs(level=settings.log_level, format=settings.log_format, process="relay")
+    telemetry.start(settings, "relay")
+    assert settings.redis_url is not None
+    broker = make_broker(settings.redis_url, settings.redis_namespace)
+    import workers.uploads  # noqa: F401, PLC0415 - as above
+
+    database = await connect_database(settings, "relay")
+    redis = connect_redis(settings)
+    relay = Relay(database, redis, broker, settings.redis_namespace, recorded=metrics.events.inc)
+    leading = asyncio.create_task(relay.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leading.cancel)
+    await asyncio.wait({leading})
+    await redis.aclose()
+    await database.close()
+    if not leading.cancelled():
+        leading.result()

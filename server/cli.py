@@ -1,0 +1,185 @@
+"""The `quartermaster` command. Each subcommand reads the settings, then imports what it needs and runs it."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from server.settings import PREFIX, Settings, SettingsError, load_settings, with_secret_key
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+out = Console()
+err = Console(stderr=True)
+
+EX_CONFIG = 78
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (QM_HOST).")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on (QM_PORT).")]
+DataDir = Annotated[Path | None, typer.Option(help="Data folder (QM_DATA_DIR).")]
+
+
+def main() -> None:
+    """The entry point: runs the command and turns what is the operator's to mend into one sentence."""
+    from server.embedded import EmbeddedError
+
+    try:
+        app()
+    except (SettingsError, EmbeddedError) as error:
+        err.print(f"[bold red]Cannot start.[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(EX_CONFIG)
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run everything: the embedded services (unless configured otherwise), API, worker and relay."""
+    from server.serve import serve as run
+
+    sys.exit(run(load_settings(host=host, port=port, data_dir=data_dir)))
+
+
+@app.command()
+def api(
+    workers: Annotated[int, typer.Option(help="API processes.", min=1)] = 1, host: Host = None, port: Port = None
+) -> None:
+    """Run the API alone."""
+    with _attached(load_settings(host=host, port=port)):
+        from server.api import run
+
+        run(load_settings(), workers)
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker process alone."""
+    with _attached(load_settings()):
+        from server.background import run_worker_process
+
+        run_worker_process(load_settings(), _stop_on_signal())
+
+
+@app.command()
+def relay() -> None:
+    """Run a relay with the schedule. Several may run; one leads."""
+    with _attached(load_settings()):
+        from server.background import run_relay
+
+        asyncio.run(run_relay(load_settings()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest revision."""
+    with _attached(load_settings(), start=True) as settings:
+        from migrations import newest_revision, upgrade
+
+        upgrade(settings.database_url or "")
+        out.print(f"The database is at revision {newest_revision()}.")
+
+
+@app.command()
+def create_admin(
+    email: Annotated[str | None, typer.Option(help="E-mail (QM_ADMIN_EMAIL).")] = None,
+    password: Annotated[
+        str | None, typer.Option(help="Password (QM_ADMIN_PASSWORD); generated when absent.")
+    ] = None,
+) -> None:
+    """Make another admin of the platform."""
+    with _attached(load_settings(admin_email=email, admin_password=password), start=True) as settings:
+        from server.admin import create_admin as create
+
+        made = asyncio.run(create(settings))
+        out.print(f"Admin {made.email} was made.")
+        if made.generated_password:
+            out.print(f"Its password, shown this once: {made.generated_password}", highlight=False)
+
+
+@app.command()
+def export_schema(
+    path: Annotated[Path | None, typer.Argument(help="Where to write; standard output when absent.")] = None,
+) -> None:
+    """Print the GraphQL schema (SDL)."""
+    from resolvers.root import build_schema
+
+    sdl = build_schema().as_str() + "\n"
+    if path is None:
+        sys.stdout.write(sdl)
+    else:
+        path.write_text(sdl)
+
+
+@app.command()
+def settings() -> None:
+    """List every setting: its environment variable, its default, what it means."""
+    table = Table("Variable", "Default", "Meaning", show_lines=False, expand=True)
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, []) else str(field.default)
+        table.add_row(f"{PREFIX}{name.upper()}", default, field.description)
+    (out if sys.stdout.isatty() else Console(width=160)).print(table)
+
+
+@app.command()
+def demo(
+    devices: Annotated[int, typer.Option(help="Simulated cameras.", min=1, max=500)] = 20,
+    url: Annotated[str | None, typer.Option(help="The server; the settings' when absent.")] = None,
+    email: Annotated[str | None, typer.Option(help="An admin's e-mail (QM_ADMIN_EMAIL).")] = None,
+    password: Annotated[str | None, typer.Option(help="Its password; asked for when absent.", envvar="QM_ADMIN_PASSWORD")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so long; never when absent.")] = None,
+) -> None:
+    """Register simulated pantry cameras on a running server and watch what becomes of their photos."""
+    from server.demo.run import run_demo
+
+    chosen = load_settings(admin_email=email)
+    given = password or typer.prompt(f"Password of {chosen.admin_email}", hide_input=True)
+    sys.exit(
+        asyncio.run(
+            run_demo(url=url or chosen.url, email=chosen.admin_email, password=given, devices=devices, seconds=seconds)
+        )
+    )
+
+
+@contextmanager
+def _attached(settings: Settings, *, start: bool = False) -> Iterator[Settings]:
+    """Settings with real URLs: those given, or those of the embedded services that run (or are started)."""
+    from server.embedded import EmbeddedError, attach, running
+
+    settings = with_secret_key(settings)
+    if settings.database_url and settings.redis_url:
+        yield _publish(settings, {})
+        return
+    services = attach(settings.data_dir)
+    if services is not None:
+        yield _publish(settings, {"database_url": services.database_url, "redis_url": services.redis_url})
+    elif start:
+        with running(settings.data_dir, redis=False) as started:
+            yield _publish(settings, {"database_url": settings.database_url or started.database_url})
+    else:
+        raise EmbeddedError(
+            f"Set {PREFIX}DATABASE_URL and {PREFIX}REDIS_URL, or run `quartermaster serve`, which starts both."
+        )
+
+
+def _publish(settings: Settings, urls: dict[str, Any]) -> Settings:
+    """Put the settings into the environment, where this process and those that it starts read them."""
+    found = {name: url for name, url in urls.items() if getattr(settings, name) is None}
+    settings = settings.model_copy(update=found)
+    os.environ.update(settings.environment())
+    settings.metrics_folder.mkdir(parents=True, exist_ok=True)
+    # Read by prometheus_client when it is imported; see server/metrics.py.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(settings.metrics_folder)
+    return settings
+
+
+def _stop_on_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

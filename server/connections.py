@@ -1,0 +1,96 @@
+"""Live connections of one API process: what stays open after a request was authorised.
+
+A WebSocket or an event stream outlives the moment at which its credential was checked. Here each ends
+when the credential expires, and is checked again when something happened that may have revoked it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from domain.events.models import EventRow
+from domain.kit.errors import Refusal, Unauthenticated
+from domain.users.authentication import Authenticator
+from domain.users.principals import Principal
+from server import metrics
+
+_log = structlog.get_logger(__name__)
+
+FORBIDDEN = 4403  # graphql-transport-ws' close code; clients reconnect, with a fresh token if they have one
+_REVOKING = (
+    "session.revoked",
+    "user.",
+    "client.deleted",
+    "client.token",
+    "device.token",
+    "device.deregistered",
+)
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """`close(code, reason)` ends it, whatever it is; `authorization` is the header it came with."""
+
+    transport: str
+    principal: Principal
+    authorization: str | None
+    close: Callable[[int, str], Awaitable[None]]
+
+
+class Connections:
+    """Those of one process."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+        self._open: set[Connection] = set()
+        self._checks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def holding(self, connection: Connection) -> AsyncIterator[None]:
+        """Watch over a connection while it lasts."""
+        self._open.add(connection)
+        metrics.connections.labels(connection.transport).inc()
+        expiry = asyncio.create_task(_close_at_expiry(connection))
+        try:
+            yield
+        finally:
+            expiry.cancel()
+            metrics.connections.labels(connection.transport).dec()
+            self._open.discard(connection)
+
+    def on_event(self, event: EventRow) -> None:
+        """A listener of the feed: forget what was known of credentials, check those that are in use."""
+        if not event.type.startswith(_REVOKING):
+            return
+        self._authenticator.forget()
+        for connection in self._open:
+            if connection.authorization is not None:
+                check = asyncio.create_task(self._check(connection))
+                self._checks.add(check)
+                check.add_done_callback(self._checks.discard)
+
+    async def _check(self, connection: Connection) -> None:
+        try:
+            principal = await self._authenticator.principal(connection.authorization)
+            same = principal.permissions == connection.principal.permissions
+            if same and principal.client_id == connection.principal.client_id:
+                return
+            refusal = Unauthenticated("What you may do has changed.", code="PERMISSIONS_CHANGED")
+        except Unauthenticated as error:
+            refusal = error
+        except Refusal as error:
+            _log.warning("a live connection could not be checked again", error=str(error))
+            return
+        await connection.close(FORBIDDEN, refusal.code)
+
+
+async def _close_at_expiry(connection: Connection) -> None:
+    expires_at = connection.principal.expires_at
+    if expires_at is None:
+        return
+    await asyncio.sleep(max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
+    await connection.close(FORBIDDEN, "TOKEN_EXPIRED")

@@ -1,0 +1,315 @@
+"""GraphQL on the wire: Strawberry's view for HTTP, WebSocket and server-sent events, made ours.
+
+What is added to it: who the caller is, one look for all errors, idempotency keys, limits on what a
+request may bring, and connections that end when their credential does.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import strawberry
+from cross_web import HTTPException
+from graphql import GraphQLError
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.extensions import (
+    DisableIntrospection,
+    MaxAliasesLimiter,
+    MaxTokensLimiter,
+    QueryDepthLimiter,
+    SchemaExtension,
+)
+from strawberry.schema.exceptions import CannotGetOperationTypeError
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+
+from domain.kit.correlation import correlation_id
+from domain.kit.errors import Refusal, Unauthenticated
+from domain.users.authentication import Authenticator
+from domain.users.principals import ANONYMOUS, Principal, PrincipalKind
+from resolvers.context import Context, Services
+from resolvers.root import build_schema
+from server import metrics
+from server.connections import Connection, Connections
+from server.errors import graphql_error, status_of
+from server.graphiql import page as graphiql
+from server.settings import Settings
+
+_MAX_BODY = 256 * 1024
+_MAX_TOKENS, _MAX_DEPTH, _MAX_ALIASES = 2_000, 10, 15
+_OPERATIONS_A_SOCKET = 20
+
+
+class Errors(SchemaExtension):
+    """Gives every error its code, and masks what is not ours to tell."""
+
+    def on_operation(self) -> Iterator[None]:
+        self._streamed = False
+        yield
+        if not self._streamed:
+            _present(self.execution_context.result)
+
+    def on_stream_result(self, result: Any) -> Iterator[None]:
+        self._streamed = True
+        _present(result)
+        yield
+
+
+def _present(result: Any) -> None:
+    if getattr(result, "errors", None):
+        result.errors = [graphql_error(error) for error in result.errors]
+
+
+class Measured(SchemaExtension):
+    """Counts operations by name. Subscriptions are counted when they end."""
+
+    def on_operation(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        context = self.execution_context
+        failed = bool(getattr(context.result, "errors", None))
+        try:
+            kind = context.operation_type.value
+        except (RuntimeError, CannotGetOperationTypeError):  # no document, or none of its operations
+            kind = "invalid"
+        metrics.observe_operation(kind, context.operation_name, failed, time.perf_counter() - started)
+
+
+class Idempotent(SchemaExtension):
+    """A mutation under an `Idempotency-Key` is done once; the same request again gets the same answer."""
+
+    async def on_execute(self) -> AsyncIterator[None]:
+        execution, ctx = self.execution_context, self.execution_context.context
+        principal, key = ctx.principal.id, ctx.idempotency_key
+        if key is None or principal is None or execution.operation_type is not OperationType.MUTATION:
+            yield
+            return
+        keeper, db = ctx.services.keeper, ctx.db
+        answer = await keeper.claim(db, principal, key, _fingerprint(execution))
+        if answer is not None:
+            execution.result = _replayed(answer)
+            yield
+            return
+        yield
+        result: Any = execution.result
+        if ctx.applied:
+            errors = [graphql_error(error).formatted for error in result.errors or ()]
+            await keeper.keep(db, principal, key, orjson.dumps({"data": result.data, "errors": errors}))
+        else:
+            await keeper.release(db, principal, key)
+
+
+def _fingerprint(execution: Any) -> str:
+    request = [execution.query, execution.variables, execution.operation_name]
+    return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _replayed(answer: bytes) -> ExecutionResult:
+    kept = orjson.loads(answer)
+    errors = [
+        GraphQLError(error["message"], path=error.get("path"), extensions=error.get("extensions"))
+        for error in kept["errors"]
+    ]
+    return ExecutionResult(data=kept["data"], errors=errors or None)
+
+
+def executable_schema(*, explorable: bool) -> strawberry.Schema:
+    """The schema with everything that happens around its execution."""
+    limits: list[Any] = [
+        lambda: MaxTokensLimiter(_MAX_TOKENS),
+        lambda: QueryDepthLimiter(_MAX_DEPTH, should_ignore=_is_introspection),
+        lambda: MaxAliasesLimiter(_MAX_ALIASES),
+    ]
+    if not explorable:
+        limits.append(DisableIntrospection)
+    return build_schema([Errors, Measured, Idempotent, *limits])
+
+
+def _is_introspection(ignore: Any) -> bool:
+    return str(ignore.field_name).startswith("__")
+
+
+class _Socket(BaseGraphQLTransportWSHandler[Context, None]):
+    """A WebSocket, watched over from the moment its credential was accepted until it ends."""
+
+    view: "GraphQLView"
+
+    async def handle(self) -> None:
+        async with AsyncExitStack() as self._held:
+            await super().handle()
+
+    async def handle_connection_init(self, message: Any) -> None:
+        already = self.connection_acknowledged
+        await super().handle_connection_init(message)
+        if self.connection_acknowledged and not already:
+            connection = Connection(
+                "websocket", self.context.principal, self.context.authorization, self.websocket.close
+            )
+            await self._held.enter_async_context(self.view.connections.holding(connection))
+
+
+class GraphQLView(GraphQL[Context, None]):
+    """The ASGI app at `/graphql`."""
+
+    graphql_transport_ws_handler_class = _Socket
+
+    def __init__(
+        self, settings: Settings, services: Services, authenticator: Authenticator, connections: Connections
+    ) -> None:
+        super().__init__(
+            executable_schema(explorable=settings.explorable),
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
+            connection_init_wait_timeout=timedelta(seconds=10),
+            max_subscriptions_per_connection=_OPERATIONS_A_SOCKET,
+            allowed_origins=settings.allowed_origins,
+        )
+        self.connections = connections
+        self._settings = settings
+        self._services = services
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.run(WebSocket(scope, receive, send))
+            return
+        try:
+            response = await self.run(Request(scope, _limited(scope, receive)))
+        except HTTPException as error:
+            response = _refused(error.status_code, "BAD_REQUEST", error.reason)
+        except Refusal as refusal:
+            response = _refused(status_of(refusal), refusal.code, refusal.message)
+        await response(scope, receive, send)
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        ctx = Context(
+            services=self._services,
+            principal=ANONYMOUS,
+            address=request.client.host if request.client else "",
+            authorization=request.headers.get("authorization"),
+            idempotency_key=request.headers.get("idempotency-key"),
+        )
+        if isinstance(request, WebSocket):
+            ctx.hang_up = request.close
+        else:
+            ctx.principal = await self._principal(ctx.authorization)
+            request.state.context = ctx
+        return ctx
+
+    async def _principal(self, authorization: str | None) -> Principal:
+        try:
+            return await self._authenticator.principal(authorization)
+        except Unauthenticated as refusal:
+            # Public operations go on: a session is refreshed with the old access token still in the header.
+            return Principal(PrincipalKind.ANONYMOUS, refusal=refusal)
+
+    async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
+        """The credential comes as `authorization` (or `Authorization`) in the payload of `connection_init`."""
+        given = {name.lower(): value for name, value in (context.connection_params or {}).items()}
+        authorization = given.get("authorization", context.authorization)
+        if authorization is not None and not isinstance(authorization, str):
+            raise ConnectionRejectionError
+        try:
+            context.principal = await self._authenticator.principal(authorization)
+        except Refusal:
+            raise ConnectionRejectionError from None
+        context.authorization = authorization
+        return None
+
+    def should_render_graphql_ide(self, request: Any) -> bool:
+        wants_page = "text/html" in request.headers.get("accept", "")
+        return request.method == "GET" and wants_page and request.query_params.get("query") is None
+
+    async def render_graphql_ide(self, request: Request) -> Response:
+        if not self._settings.explorable:
+            raise HTTPException(404, "GraphiQL is off here.")
+        return graphiql.page(f"{self._settings.url}/graphql")
+
+    def decode_json(self, data: str | bytes) -> object:
+        return orjson.loads(data)
+
+    def encode_json(self, data: object) -> str:
+        return orjson.dumps(data).decode()
+
+    async def execute_single(self, *args: Any, **kwargs: Any) -> ExecutionResult:
+        try:
+            async with asyncio.timeout(self._settings.operation_timeout):
+                return await super().execute_single(*args, **kwargs)
+        except TimeoutError as error:
+            return ExecutionResult(
+                data=None, errors=[graphql_error(GraphQLError(str(error), original_error=error))]
+            )
+
+    async def create_streaming_response(
+        self,
+        request: Request | WebSocket,
+        stream: Callable[[], AsyncIterator[str]],
+        sub_response: Response,
+        headers: Mapping[str, str],
+    ) -> Response:
+        return StreamingResponse(self._watched(request.state.context, stream()), headers=dict(headers))
+
+    async def _watched(self, ctx: Context, chunks: AsyncIterator[str]) -> AsyncIterator[str]:
+        """An event stream that ends, with a reason, when its connection is closed from here."""
+        closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        async def close(_: int, reason: str) -> None:
+            if not closed.done():
+                closed.set_result(reason)
+
+        ctx.hang_up = close
+        async with self.connections.holding(Connection("sse", ctx.principal, ctx.authorization, close)):
+            while True:
+                chunk: asyncio.Future[str | None] = asyncio.ensure_future(_next(chunks))
+                try:
+                    await asyncio.wait((chunk, closed), return_when=asyncio.FIRST_COMPLETED)
+                    if closed.done():
+                        yield _last_words(closed.result())
+                        return
+                    if (text := chunk.result()) is None:
+                        return
+                finally:
+                    chunk.cancel()
+                yield text
+
+
+async def _next(chunks: AsyncIterator[str]) -> str | None:
+    return await anext(chunks, None)
+
+
+def _last_words(reason: str) -> str:
+    error = {"message": "This subscription was ended by the server.", "extensions": {"code": reason}}
+    data = orjson.dumps({"errors": [error]}).decode()
+    return f"event: next\r\ndata: {data}\r\n\r\nevent: complete\r\ndata: \r\n\r\n"
+
+
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """The same body, as long as it stays within the limit."""
+    taken = 0
+
+    async def limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > _MAX_BODY:
+            raise HTTPException(413, f"A GraphQL request has at most {_MAX_BODY} bytes.")
+        return message
+
+    return limited
+
+
+def _refused(status: int, code: str, message: str) -> Response:
+    extensions = {"code": code, "correlationId": correlation_id.get()}
+    body = orjson.dumps({"errors": [{"message": message, "extensions": extensions}]})
+    return Response(body, status, media_type="application/json")

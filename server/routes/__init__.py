@@ -1,0 +1,1 @@
+"""REST: what devices, browsers and operators reach without GraphQL."""

@@ -1,0 +1,207 @@
+"""The routes of devices: post a photo, post a heartbeat, and be told in the answer what to do next.
+
+A photo is streamed to the blob store while its hash is taken and its ends are looked at; the answer is
+given when bytes and row are safe. Nothing is decoded here.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from limits import RateLimitItem
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from domain.devices.queries import device_by_key
+from domain.devices.reports import ReportingDevice, Vitals, check_in, upload_failed
+from domain.images.formats import Completeness, NotAnImage
+from domain.images.uploads import Accepted, Upload, accept_upload, new_upload
+from domain.kit.blobs import Staged
+from domain.kit.errors import Denied, Invalid, NotFound, Refusal, Unavailable
+from domain.kit.limits import per_minute
+from domain.kit.scope import Scope
+from domain.kit.transactions import transaction
+from domain.users.principals import Permission, PrincipalKind
+from resolvers.context import Services
+from server import metrics
+from server.errors import HttpProblem
+from server.routes.bodies import ImageBody
+from server.routes.vitals import Report, read_report
+from server.settings import Settings
+
+_MAX_HEARTBEAT = 16 * 1024
+
+
+class DeviceRoutes:
+    """The routes, with the parts of the server that they use."""
+
+    def __init__(self, settings: Settings, services: Services, authenticator: Any) -> None:
+        self._settings = settings
+        self._services = services
+        self._authenticator = authenticator
+        self._limit: RateLimitItem = per_minute(settings.device_reports_per_minute, "device reports")
+        self._uploading = asyncio.Semaphore(settings.uploads_at_once)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v1/devices/{key}/images", self.post_image, methods=["POST"]),
+            Route("/v1/devices/{key}/heartbeat", self.post_heartbeat, methods=["POST"]),
+        ]
+
+    async def post_image(self, request: Request) -> Response:
+        """201 with the new image's id, or 200 with the first one's when these bytes came before."""
+        try:
+            accepted = await self._receive(request)
+        except (Refusal, HttpProblem) as error:
+            metrics.uploads.labels(error.code).inc()
+            raise
+        metrics.uploads.labels("duplicate" if accepted.duplicate else "accepted").inc()
+        body = {"imageId": accepted.image_id, "duplicate": accepted.duplicate, "next": _next(accepted.device)}
+        return _json(body, 200 if accepted.duplicate else 201)
+
+    async def post_heartbeat(self, request: Request) -> Response:
+        """200 with what to do next."""
+        scope, device_id = await self._reporter(request)
+        report = read_report(request.headers, await _small_object(request))
+        async with transaction(self._services.database) as tx:
+            device = await check_in(tx, scope, device_id, report.vitals)
+        return _json({"next": _next(device)}, 200)
+
+    async def _reporter(self, request: Request) -> tuple[Scope, str]:
+        """Who reports, and the id of the device it reports for: itself, or one of its client's."""
+        principal = await self._authenticator.principal(request.headers.get("authorization"))
+        principal.demand(Permission.DEVICES_REPORT)
+        key = request.path_params["key"]
+        if principal.kind is PrincipalKind.DEVICE:
+            if principal.key != key:
+                raise Denied("This token is of another device.", code="OTHER_DEVICE", key=key)
+            device_id = str(principal.id)
+        else:
+            device = await device_by_key(self._services.database, principal.scope, key)
+            if device is None:
+                raise NotFound("There is no such device.", key=key)
+            device_id = device.id
+        await self._services.limiter.spend(self._limit, device_id)
+        return principal.scope, device_id
+
+    async def _receive(self, request: Request) -> Accepted:
+        scope, device_id = await self._reporter(request)
+        body = ImageBody(request, self._settings.upload_max_bytes)
+        if self._uploading.locked():
+            raise Unavailable("Too many uploads at once.", code="BUSY", retry_after=5)
+        async with self._uploading:
+            try:
+                return await self._store(request, scope, device_id, body)
+            except NotAnImage as error:
+                raise await self._failed(scope, device_id, request, error.code, error.message) from None
+            except ClientDisconnect:
+                raise await self._failed(
+                    scope, device_id, request, "CUT_OFF", "the connection ended in the middle"
+                ) from None
+
+    async def _store(self, request: Request, scope: Scope, device_id: str, body: ImageBody) -> Accepted:
+        async with _staging(self._services.blobs.stage()) as staged:
+            content_type, sha256 = await _stream(body.chunks(), staged)
+            report = read_report(request.headers, body.metadata)
+            if report.sha256 not in (None, sha256):
+                raise NotAnImage("DIGEST_MISMATCH", "the bytes do not have the digest that was sent")
+            upload = new_upload(
+                content_type=content_type,
+                size=staged.size,
+                sha256=sha256,
+                device_captured_at=report.captured_at,
+                idempotency_key=_idempotency_key(request.headers),
+            )
+            await staged.commit(upload.blob_key)
+        return await self._accept(scope, device_id, upload, report)
+
+    async def _accept(self, scope: Scope, device_id: str, upload: Upload, report: Report) -> Accepted:
+        blobs = self._services.blobs
+        try:
+            async with transaction(self._services.database) as tx:
+                accepted = await accept_upload(tx, scope, device_id, upload, report.vitals)
+        except Unavailable:
+            raise  # perhaps it was committed all the same: a blob too many is swept, one too few is a loss
+        except Refusal:
+            await blobs.delete_many([upload.blob_key])
+            raise
+        if accepted.duplicate:
+            await blobs.delete_many([upload.blob_key])
+        else:
+            metrics.upload_bytes.inc(upload.size)
+        return accepted
+
+    async def _failed(
+        self, scope: Scope, device_id: str, request: Request, code: str, message: str
+    ) -> Invalid:
+        """Count a failed upload; returns what to tell the device."""
+        try:
+            vitals = read_report(request.headers, {}).vitals
+        except Invalid:
+            vitals = Vitals()
+        async with transaction(self._services.database) as tx:
+            await upload_failed(tx, scope, device_id, vitals, code=code, message=message)
+        return Invalid(f"This cannot be used: {message}.", code=code)
+
+
+@asynccontextmanager
+async def _staging(staged: Staged) -> AsyncIterator[Staged]:
+    """Discards what was staged unless it was committed without an error."""
+    try:
+        yield staged
+    except BaseException:
+        await staged.discard()
+        raise
+
+
+async def _stream(chunks: AsyncIterator[bytes], staged: Staged) -> tuple[str, str]:
+    """Write an image away; returns its content type and SHA-256. Raises NotAnImage."""
+    digest, completeness = hashlib.sha256(), Completeness()
+    async for chunk in chunks:
+        digest.update(chunk)
+        completeness.feed(chunk)
+        await staged.write(chunk)
+    return completeness.finish(), digest.hexdigest()
+
+
+def _idempotency_key(headers: Mapping[str, str]) -> str | None:
+    key = headers.get("idempotency-key")
+    if key is not None and not (1 <= len(key) <= 255 and key.isprintable()):
+        raise Invalid("An Idempotency-Key has 1 to 255 printable characters.", code="BAD_IDEMPOTENCY_KEY")
+    return key
+
+
+async def _small_object(request: Request) -> dict[str, Any]:
+    """The body of a heartbeat: a JSON object, or nothing."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_HEARTBEAT:
+            raise HttpProblem(413, "TOO_LARGE", f"A heartbeat has at most {_MAX_HEARTBEAT} bytes.")
+    if not body.strip():
+        return {}
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise Invalid("The body is not a JSON object.", code="BAD_JSON")
+    return value
+
+
+def _next(device: ReportingDevice) -> dict[str, Any]:
+    """What a device is to do until it wakes again; config and commands are filled by their own features."""
+    return {
+        "wakeInSeconds": device.wake_interval_seconds,
+        "configVersion": None,
+        "config": None,
+        "commands": [],
+    }
+
+
+def _json(body: dict[str, Any], status: int) -> Response:
+    return Response(orjson.dumps(body), status, media_type="application/json")

@@ -1,0 +1,51 @@
+"""`/media/…`: the bytes of folder storage, for whoever holds a signed link."""
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from domain.kit.blobs import FolderStore, LinkSigner
+from domain.kit.errors import Denied, NotFound
+
+_TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
+
+
+class MediaRoutes:
+    """Blobs never change under their key, so whoever has one may keep it as long as the link lives."""
+
+    def __init__(self, store: FolderStore, signer: LinkSigner) -> None:
+        self._store = store
+        self._signer = signer
+
+    def routes(self) -> list[Route]:
+        return [Route("/media/{key:path}", self.get, methods=["GET"])]
+
+    async def get(self, request: Request) -> Response:
+        """200, 206 for a Range, 304 for a known ETag; 403 when the link is over or was not made here."""
+        key, query = request.path_params["key"], request.query_params
+        left = self._signer.seconds_left(key, query.get("until", ""), query.get("signature", ""))
+        if left <= 0:
+            raise Denied("This link is over, or was never valid: ask for a new one.", code="LINK_EXPIRED")
+        path = self._store.path(key)
+        try:
+            stat = path.stat()
+        except OSError:
+            raise NotFound("These bytes are gone.", key=key) from None
+        headers = {
+            "ETag": f'"{key.rpartition("/")[2]}"',
+            "Cache-Control": f"private, max-age={left}, immutable",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        }
+        if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        media_type = _TYPES.get(path.suffix, "application/octet-stream")
+        return FileResponse(path, headers=headers, media_type=media_type, stat_result=stat)
+
+
+def _is_known(if_none_match: str | None, etag: str) -> bool:
+    if if_none_match is None:
+        return False
+    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in known or "*" in known

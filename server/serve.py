@@ -1,0 +1,69 @@
+"""`quartermaster serve`: everything on one machine, under one supervisor."""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from migrations import upgrade
+from server.admin import ensure_admin
+from server.embedded import running
+from server.settings import Settings, with_secret_key
+from server.supervisor import Child, supervise
+
+_out = Console()
+
+
+def serve(settings: Settings) -> int:
+    """Start the services that are not configured elsewhere, migrate, run the processes; returns an exit code."""
+    settings = with_secret_key(settings)
+    with _services(settings) as complete:
+        assert complete.database_url is not None
+        upgrade(complete.database_url)
+        _welcome(complete)
+        return asyncio.run(supervise(_children(complete), on_event=_say))
+
+
+@contextmanager
+def _services(settings: Settings) -> Iterator[Settings]:
+    if settings.database_url and settings.redis_url:
+        yield settings
+        return
+    with running(
+        settings.data_dir, postgres=settings.database_url is None, redis=settings.redis_url is None
+    ) as started:
+        urls = {
+            "database_url": settings.database_url or started.database_url,
+            "redis_url": settings.redis_url or started.redis_url,
+            # Decided now, while it can still be seen which database this is.
+            "introspection": settings.explorable,
+        }
+        yield settings.model_copy(update=urls)
+
+
+def _welcome(settings: Settings) -> None:
+    admin = asyncio.run(ensure_admin(settings))
+    _out.print(f"[bold]Quartermaster[/] at [link]{settings.url}[/], GraphiQL at {settings.url}/graphql")
+    if admin is None:
+        _out.print(f"Admin: {settings.admin_email} (made earlier)", highlight=False)
+    else:
+        _out.print(f"Admin: {admin.email}", highlight=False)
+        if admin.generated_password:
+            _out.print(f"Password, shown this once: [bold]{admin.generated_password}[/]", highlight=False)
+    _out.print("Ctrl-C stops everything.")
+
+
+def _children(settings: Settings) -> list[Child]:
+    # Files of processes that are long gone would be counted for ever.
+    shutil.rmtree(settings.metrics_folder, ignore_errors=True)
+    environment = {**os.environ, **settings.environment()}
+    command = [sys.executable, "-m", "server"]
+    return [Child(name, [*command, name], environment) for name in ("api", "worker", "relay")]
+
+
+def _say(event: str) -> None:
+    _out.print(f"[dim]{event}[/]", highlight=False)

@@ -1,0 +1,51 @@
+"""What a worker process works with, and the bridge from actors (threads) to the domain (one event loop).
+
+`server/cli.py` fills this in before the worker starts; actors find it here because Dramatiq gives them
+nothing but their message.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from dramatiq.asyncio import get_event_loop_thread
+
+from domain.kit.blobs import BlobStore
+from domain.kit.sql import Database
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """`observe(job, failed, seconds)` counts a job that ended."""
+
+    database: Database
+    blobs: BlobStore
+    max_pixels: int
+    observe: Callable[[str, bool, float], None]
+
+
+_parts: WorkerParts | None = None
+
+
+def install(parts: WorkerParts | None) -> None:
+    """Say what this process works with."""
+    global _parts  # noqa: PLW0603 - one process, one set of parts
+    _parts = parts
+
+
+def parts() -> WorkerParts:
+    """Raises LookupError in a process that is no worker."""
+    if _parts is None:
+        raise LookupError("this process is no worker: nothing was installed")
+    return _parts
+
+
+def wait_for(work: Awaitable[T]) -> T:
+    """Run a coroutine on the worker's event loop and wait for it, in an actor's thread."""
+    thread: Any = get_event_loop_thread()
+    if thread is None:
+        raise LookupError("this process is no worker: it has no event loop thread")
+    result: T = thread.run_coroutine(work)
+    return result

@@ -1,0 +1,68 @@
+"""What happens by the clock, while this relay leads: overdue jobs, new partitions, forgotten keys."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from types import TracebackType
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from domain.events.log import make_partitions
+from domain.idempotency.commands import expire_keys
+from domain.images.jobs import resend_overdue_images
+from domain.kit.errors import Refusal
+from domain.kit.scope import SYSTEM
+from domain.kit.sql import Database
+from domain.kit.transactions import transaction
+from domain.users.sessions import delete_ended_sessions
+
+_SESSIONS_KEPT = timedelta(days=30)
+
+_log = structlog.get_logger(__name__)
+
+
+class Schedule:
+    """Runs each job at its interval, never twice at a time, and once at the start."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+
+    async def __aenter__(self) -> "Schedule":
+        await self._guarded(self._make_partitions)
+        for job, interval in (
+            (self._resend_overdue_images, timedelta(seconds=5)),
+            (self._make_partitions, timedelta(hours=6)),
+            (self._expire_keys, timedelta(hours=1)),
+            (self._delete_ended_sessions, timedelta(hours=6)),
+        ):
+            seconds = interval.total_seconds()
+            self._scheduler.add_job(self._guarded, "interval", (job,), seconds=seconds, id=job.__name__)
+        self._scheduler.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._scheduler.shutdown(wait=False)
+
+    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except Refusal as refusal:
+            _log.warning("a scheduled job could not run", job=job.__name__, error=str(refusal))
+
+    async def _resend_overdue_images(self) -> None:
+        async with transaction(self._database) as tx:
+            resent = await resend_overdue_images(tx, SYSTEM)
+        if resent:
+            _log.warning("images whose worker did not come back were sent again", images=resent)
+
+    async def _make_partitions(self) -> None:
+        await make_partitions(self._database, SYSTEM)
+
+    async def _expire_keys(self) -> None:
+        await expire_keys(self._database)
+
+    async def _delete_ended_sessions(self) -> None:
+        await delete_ended_sessions(self._database, older_than=_SESSIONS_KEPT)

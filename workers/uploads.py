@@ -1,0 +1,62 @@
+"""The jobs of uploads: an image that is safe is looked at, made presentable, and told about."""
+
+import io
+
+import dramatiq
+
+from domain.images.jobs import MAX_ATTEMPTS, claim_image, finish_image, reject_image
+from domain.images.models import ImageJobRow
+from domain.images.processing import Processed, Rejected, process
+from domain.kit.scope import SYSTEM
+from domain.kit.transactions import transaction
+from workers.broker import UPLOADS
+from workers.process import parts, wait_for
+
+
+@dramatiq.actor(queue_name=UPLOADS, time_limit=50_000)
+def process_image(image_id: str) -> None:
+    """Make the variants of an image, or reject it. Sync, because decoding keeps a core busy."""
+    job = wait_for(_claim(image_id))
+    if job is None:
+        return
+    if job.attempts > MAX_ATTEMPTS:
+        message = f"Processing did not come to an end {MAX_ATTEMPTS} times."
+        wait_for(_reject(job, "GAVE_UP", message))
+        return
+    original = wait_for(parts().blobs.get(job.original_key))
+    try:
+        processed = process(io.BytesIO(original), max_pixels=parts().max_pixels)
+    except Rejected as rejection:
+        wait_for(_reject(job, rejection.code, rejection.message))
+        return
+    wait_for(_finish(job, processed))
+
+
+async def _claim(image_id: str) -> ImageJobRow | None:
+    async with transaction(parts().database) as tx:
+        return await claim_image(tx, SYSTEM, image_id)
+
+
+async def _reject(job: ImageJobRow, code: str, message: str) -> None:
+    async with transaction(parts().database) as tx:
+        await reject_image(tx, SYSTEM, job, code=code, message=message)
+
+
+async def _finish(job: ImageJobRow, processed: Processed) -> None:
+    stem = job.original_key.removeprefix("originals/").rpartition(".")[0]
+    display_key, thumbnail_key = f"display/{stem}.webp", f"thumbnails/{stem}.webp"
+    await parts().blobs.put(display_key, processed.display)
+    await parts().blobs.put(thumbnail_key, processed.thumbnail)
+    async with transaction(parts().database) as tx:
+        await finish_image(
+            tx,
+            SYSTEM,
+            job,
+            display_key=display_key,
+            thumbnail_key=thumbnail_key,
+            width=processed.width,
+            height=processed.height,
+            perceptual_hash=processed.perceptual_hash,
+            exif_time=processed.captured_at,
+            private=dict(processed.private),
+        )
