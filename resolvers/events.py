@@ -55,9 +55,7 @@ class EventQuery:
     async def node(self, info: Info, id: strawberry.ID) -> Any:
         """Anything by its id; null when there is nothing that the caller may see."""
         ctx = info.context
-        readable = [
-            by_ids for permission, by_ids in _KINDS.values() if permission in ctx.principal.permissions
-        ]
+        readable = [by_ids for permission, by_ids in _KINDS.values() if permission in ctx.principal.permissions]
         found = await asyncio.gather(*(by_ids(ctx.db, ctx.scope, [id]) for by_ids in readable))
         return next((row for (row,) in found if row is not None), None)
 
@@ -92,9 +90,7 @@ class EventSubscription:
         """Changes of a device's images, or of all; from after a cursor, if one is given."""
 
         def wanted(event: EventRow) -> bool:
-            return event.subject_kind == "Image" and (
-                device_id is None or event.data.get("deviceId") == device_id
-            )
+            return event.subject_kind == "Image" and (device_id is None or event.data.get("deviceId") == device_id)
 
         async for event in _follow(info.context, wanted, after):
             yield event

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.extensions import SchemaExtension
+from strawberry.types import ExecutionContext
 
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
 from resolvers.clients import ClientMutation, ClientQuery
@@ -33,9 +35,14 @@ class Subscription(EventSubscription):
     """Follow, over graphql-transport-ws or server-sent events. Resume with `after`."""
 
 
+class _Schema(strawberry.Schema):
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Nothing: what a caller did wrong is no error of the server, and what is gets logged at the edge."""
+
+
 def build_schema(extensions: Iterable[type[SchemaExtension]] = ()) -> strawberry.Schema:
     """The schema. Raises LookupError when a relation is declared that nothing answers."""
-    schema = strawberry.Schema(
+    schema = _Schema(
         Query,
         Mutation,
         Subscription,

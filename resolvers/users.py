@@ -60,9 +60,7 @@ class UserMutation:
         async with ctx.transaction() as tx:
             tokens = await sessions.refresh_session(tx, ctx.services.sessions, refresh_token)
         if tokens is None:
-            raise Unauthenticated(
-                "This refresh token was used before: the session is over.", code="TOKEN_REUSED"
-            )
+            raise Unauthenticated("This refresh token was used before: the session is over.", code="TOKEN_REUSED")
         return tokens
 
     @operation(Permission.ACCOUNT, bool)

@@ -7,7 +7,7 @@ import strawberry
 from domain.users.models import Role, UserRow
 from domain.users.principals import PrincipalKind
 from schema.clients import Client
-from schema.describe import enum, object_type
+from schema.describe import computed, enum, object_type
 from schema.devices import Device
 from schema.nodes import Node
 from schema.relation import relation
@@ -41,10 +41,14 @@ class Viewer:
     kind: PrincipalKind
     role: Role | None
     """A user's role; null for tokens."""
-    permissions: list[str]
-    """What this credential may do, such as `devices:read`."""
     expires_at: datetime | None
     """When the credential ends by itself; null for tokens, which last until they are replaced."""
+    granted: strawberry.Private[list[str]]
+
+    @computed
+    def permissions(self) -> list[str]:
+        """What this credential may do, such as `devices:read`."""
+        return self.granted
 
     @relation
     async def user(self) -> User | None:

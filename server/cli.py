@@ -131,7 +131,9 @@ def demo(
     devices: Annotated[int, typer.Option(help="Simulated cameras.", min=1, max=500)] = 20,
     url: Annotated[str | None, typer.Option(help="The server; the settings' when absent.")] = None,
     email: Annotated[str | None, typer.Option(help="An admin's e-mail (QM_ADMIN_EMAIL).")] = None,
-    password: Annotated[str | None, typer.Option(help="Its password; asked for when absent.", envvar="QM_ADMIN_PASSWORD")] = None,
+    password: Annotated[
+        str | None, typer.Option(help="Its password; asked for when absent.", envvar="QM_ADMIN_PASSWORD")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop after so long; never when absent.")] = None,
 ) -> None:
     """Register simulated pantry cameras on a running server and watch what becomes of their photos."""
@@ -141,7 +143,9 @@ def demo(
     given = password or typer.prompt(f"Password of {chosen.admin_email}", hide_input=True)
     sys.exit(
         asyncio.run(
-            run_demo(url=url or chosen.url, email=chosen.admin_email, password=given, devices=devices, seconds=seconds)
+            run_demo(
+                url=url or chosen.url, email=chosen.admin_email, password=given, devices=devices, seconds=seconds
+            )
         )
     )
 

@@ -52,6 +52,4 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", None) or scope.get("route_path") or "other"
     observe_request(scope["method"], route, status, seconds)
     if not scope["path"].startswith(_SILENT):
-        _log.info(
-            "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1)
-        )
+        _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))

@@ -84,18 +84,14 @@ def problem(
     }
     if details:
         body["details"] = dict(details)
-    return Response(
-        orjson.dumps(body, default=str), status, headers=headers, media_type="application/problem+json"
-    )
+    return Response(orjson.dumps(body, default=str), status, headers=headers, media_type="application/problem+json")
 
 
 def problem_of(error: Exception) -> Response:
     """The problem document of any exception."""
     if isinstance(error, Refusal):
         status = status_of(error)
-        return problem(
-            status, error.code, error.message, details=error.details, headers=_headers(error, status)
-        )
+        return problem(status, error.code, error.message, details=error.details, headers=_headers(error, status))
     if isinstance(error, HttpProblem):
         return problem(error.status, error.code, error.message)
     _log.error("unexpected error", exc_info=error)

@@ -10,6 +10,10 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from domain.kit.correlation import correlation_id
 
+# Frames' local variables hold tokens, passwords and keys: they never reach a log.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _QUIET = (
     "uvicorn.access",
     "uvicorn.error",
@@ -33,9 +37,9 @@ def configure_logs(*, level: str, format: str, process: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     ending: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_to_json)]
+        else [_tracebacks, structlog.processors.JSONRenderer(serializer=_to_json)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

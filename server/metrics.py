@@ -77,8 +77,6 @@ def exposition(backlog: BacklogRow | None) -> bytes:
     if backlog is not None:
         now = CollectorRegistry()
         Gauge("quartermaster_outbox_rows", "Rows that wait in the outbox.", registry=now).set(backlog.waiting)
-        Gauge("quartermaster_outbox_lag_seconds", "Age of the oldest of them.", registry=now).set(
-            backlog.seconds
-        )
+        Gauge("quartermaster_outbox_lag_seconds", "Age of the oldest of them.", registry=now).set(backlog.seconds)
         return generate_latest(registry) + generate_latest(now)
     return generate_latest(registry)

@@ -74,9 +74,7 @@ class Settings(BaseSettings):
         description="Whether GraphiQL and introspection are on. Absent: only with the embedded database.",
     )
     database_pool_size: int = Field(10, ge=1, le=500, description="Connections of each API process.")
-    database_pool_timeout: float = Field(
-        2.0, gt=0, description="Seconds to wait for one before answering 503."
-    )
+    database_pool_timeout: float = Field(2.0, gt=0, description="Seconds to wait for one before answering 503.")
     statement_timeout: float = Field(5.0, gt=0, description="Seconds that one SQL statement may take.")
     operation_timeout: float = Field(10.0, gt=0, description="Seconds that one query or mutation may take.")
     worker_threads: int = Field(2, ge=1, le=64, description="Jobs that a worker process runs at once.")
@@ -111,9 +109,7 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _storage(cls, value: str | None) -> str | None:
-        if value is not None and (
-            urlsplit(value).scheme != "folder" or not urlsplit(value).path.startswith("/")
-        ):
+        if value is not None and (urlsplit(value).scheme != "folder" or not urlsplit(value).path.startswith("/")):
             raise ValueError("it looks like folder:///absolute/path")
         return value
 
@@ -141,16 +137,12 @@ class Settings(BaseSettings):
     @field_validator("allowed_origins", mode="before")
     @classmethod
     def _separated(cls, value: Any) -> Any:
-        return (
-            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        )
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _has_secret(self) -> "Settings":
         if self.database_url is not None and self.secret_key is None:
-            raise ValueError(
-                f"{PREFIX}SECRET_KEY is required beside {PREFIX}DATABASE_URL: at least 32 characters"
-            )
+            raise ValueError(f"{PREFIX}SECRET_KEY is required beside {PREFIX}DATABASE_URL: at least 32 characters")
         return self
 
     @property

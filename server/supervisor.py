@@ -51,9 +51,7 @@ class _Stop:
         self.code = self.code or 1
 
 
-async def supervise(
-    children: Sequence[Child], *, stop_within: float = 8.0, on_event: Callable[[str], None]
-) -> int:
+async def supervise(children: Sequence[Child], *, stop_within: float = 8.0, on_event: Callable[[str], None]) -> int:
     """Keep the children running until SIGINT or SIGTERM, then stop them all; returns the exit code.
 
     0: all stopped by themselves. 1: some had to be killed, `stop_within` seconds after being asked or on a

@@ -25,7 +25,13 @@ def make_broker(redis_url: str, namespace: str) -> RedisBroker:
     broker = RedisBroker(  # type: ignore[no-untyped-call]
         url=redis_url,
         namespace=f"{namespace}:jobs",
-        middleware=[AsyncIO(), CurrentMessage(), ShutdownNotifications(notify_shutdown=True), TimeLimit(), Surroundings()],
+        middleware=[
+            AsyncIO(),
+            CurrentMessage(),
+            ShutdownNotifications(notify_shutdown=True),
+            TimeLimit(),
+            Surroundings(),
+        ],
     )
     dramatiq.set_broker(broker)
     return broker

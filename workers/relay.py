@@ -115,7 +115,5 @@ class Relay:
     def _enqueue(self, jobs: Iterable[JobRow]) -> None:
         for job in jobs:
             actor = self._broker.get_actor(job.name)
-            message = actor.message_with_options(
-                kwargs=dict(job.payload), correlation_id=job.correlation_id
-            )
+            message = actor.message_with_options(kwargs=dict(job.payload), correlation_id=job.correlation_id)
             self._broker.enqueue(message)

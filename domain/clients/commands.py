@@ -43,9 +43,7 @@ async def create_client(tx: Transaction, scope: Scope, *, name: str) -> str:
     try:
         await tx.all(_INSERT, id=client_id, name=checked_name(name))
     except asyncpg.UniqueViolationError:
-        raise Conflict(
-            "There is already a client of that name.", code="NAME_TAKEN", argument="name"
-        ) from None
+        raise Conflict("There is already a client of that name.", code="NAME_TAKEN", argument="name") from None
     tx.emit(scope, "client.created", client_id=client_id, subject=("Client", client_id), name=name)
     return client_id
 

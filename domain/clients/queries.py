@@ -14,9 +14,7 @@ from domain.kit.tables import Id
 _COLUMNS = [clients.c[name] for name in ClientRow.__annotations__]
 _live = clients.c.deleted_at.is_(None)
 
-BY_NAME = Order(
-    "NAME", False, func.lower(clients.c.name, type_=clients.c.name.type), lambda row: row.name.lower()
-)
+BY_NAME = Order("NAME", False, func.lower(clients.c.name, type_=clients.c.name.type), lambda row: row.name.lower())
 
 _BY_IDS = Statement(
     select(*_COLUMNS).where(

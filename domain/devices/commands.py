@@ -26,9 +26,7 @@ _INSERT = Statement(
 )
 _HOLD = Statement(
     select(devices)
-    .where(
-        devices.c.id == bindparam("device"), devices.c.deregistered_at.is_(None), visible(devices.c.client_id)
-    )
+    .where(devices.c.id == bindparam("device"), devices.c.deregistered_at.is_(None), visible(devices.c.client_id))
     .with_for_update(),
     DeviceRow,
 )
@@ -73,9 +71,7 @@ async def register_device(
     Raises Invalid for a key that is not 1 to 64 of `A-Z a-z 0-9 . _ : -`, Conflict when it is taken.
     """
     if not _KEY.fullmatch(key):
-        raise Invalid(
-            "A key has 1 to 64 letters, digits, dots, colons, hyphens or underscores.", argument="key"
-        )
+        raise Invalid("A key has 1 to 64 letters, digits, dots, colons, hyphens or underscores.", argument="key")
     owner = scope.owner(client_id)
     if (await clients_by_ids(tx, scope, [owner]))[0] is None:
         raise NotFound("There is no such client.", clientId=owner)

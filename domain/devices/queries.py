@@ -53,9 +53,7 @@ _BY_IDS = Statement(
     DeviceRow,
 )
 _BY_KEY = Statement(
-    select(*_COLUMNS)
-    .where(devices.c.key == bindparam("key"), _registered, visible(devices.c.client_id))
-    .limit(2),
+    select(*_COLUMNS).where(devices.c.key == bindparam("key"), _registered, visible(devices.c.client_id)).limit(2),
     DeviceRow,
 )
 

@@ -62,9 +62,7 @@ VITALS = {
 
 _HOLD = Statement(
     select(*(devices.c[name] for name in ReportingDevice.__annotations__))
-    .where(
-        devices.c.id == bindparam("device"), devices.c.deregistered_at.is_(None), visible(devices.c.client_id)
-    )
+    .where(devices.c.id == bindparam("device"), devices.c.deregistered_at.is_(None), visible(devices.c.client_id))
     .with_for_update(),
     ReportingDevice,
 )

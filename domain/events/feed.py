@@ -66,9 +66,7 @@ class _Subscriber:
     async def take(self) -> EventRow:
         while not self._events:
             if self._overflowed:
-                raise SlowSubscriber(
-                    "You fell too far behind. Subscribe again with `after`: nothing is lost."
-                )
+                raise SlowSubscriber("You fell too far behind. Subscribe again with `after`: nothing is lost.")
             self._arrived.clear()
             await self._arrived.wait()
         return self._events.popleft()
@@ -123,9 +121,7 @@ class Feed:
             for event in rows:
                 if wanted(event):
                     yield event
-            position = (
-                rows[-1].position if len(rows) == _BATCH else max([reached, *(row.position for row in rows)])
-            )
+            position = rows[-1].position if len(rows) == _BATCH else max([reached, *(row.position for row in rows)])
         # No await between the last look at `self.position` and here, so nothing falls between.
         subscriber = _Subscriber(lambda event: within(scope, event) and wanted(event), on_overflow)
         self._subscribers.add(subscriber)

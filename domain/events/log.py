@@ -38,17 +38,13 @@ _oldest = (
 _taken = delete(outbox).where(outbox.c.id.in_(_oldest)).returning(outbox).cte("taken")
 _head = (
     update(event_log)
-    .values(
-        last_position=event_log.c.last_position + select(func.count()).select_from(_taken).scalar_subquery()
-    )
+    .values(last_position=event_log.c.last_position + select(func.count()).select_from(_taken).scalar_subquery())
     .returning(event_log.c.last_position)
     .cte("head")
 )
 _p = _payload.render_derived(name="p", with_types=True)
 _numbered = select(
-    (_head.c.last_position - func.count().over() + func.row_number().over(order_by=_taken.c.id)).label(
-        "position"
-    ),
+    (_head.c.last_position - func.count().over() + func.row_number().over(order_by=_taken.c.id)).label("position"),
     func.clock_timestamp(),
     _p.c.id,
     _taken.c.name,
@@ -95,9 +91,7 @@ class BacklogRow(Row):
 _BACKLOG = Statement(
     select(
         func.count().label("waiting"),
-        func.coalesce(func.extract("epoch", func.now() - func.min(outbox.c.created_at)), 0.0).label(
-            "seconds"
-        ),
+        func.coalesce(func.extract("epoch", func.now() - func.min(outbox.c.created_at)), 0.0).label("seconds"),
     ),
     BacklogRow,
 )

@@ -79,9 +79,7 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
     return query.where(*(_CONDITIONS[name] for name in sorted(filters)))
 
 
-async def list_events(
-    db: Runner, scope: Scope, *, first: int, after: str | None, **filters: Any
-) -> Page[EventRow]:
+async def list_events(db: Runner, scope: Scope, *, first: int, after: str | None, **filters: Any) -> Page[EventRow]:
     """The events in the scope, newest first. Filters are those of `_CONDITIONS`."""
     given = {name: value for name, value in filters.items() if value is not None}
     if scope.client_id is not None:

@@ -54,13 +54,9 @@ _HELD = Statement(
     HeldKey,
 )
 _MARK = Statement(update(idempotency_keys).where(_mine).values(applied=True))
-_KEEP = Statement(
-    update(idempotency_keys).where(_mine).values(response=bindparam("answer", type_=LargeBinary))
-)
+_KEEP = Statement(update(idempotency_keys).where(_mine).values(response=bindparam("answer", type_=LargeBinary)))
 _RELEASE = Statement(delete(idempotency_keys).where(_mine, ~_t.applied))
-_EXPIRE = Statement(
-    delete(idempotency_keys).where(_t.created_at < func.now() - bindparam("kept", type_=Interval))
-)
+_EXPIRE = Statement(delete(idempotency_keys).where(_t.created_at < func.now() - bindparam("kept", type_=Interval)))
 
 
 class Keeper:
@@ -84,9 +80,7 @@ class Keeper:
         if held is None:
             raise Conflict("The first request with this key was just undone: try again.", code="IN_PROGRESS")
         if held.fingerprint != fingerprint:
-            raise Conflict(
-                "This Idempotency-Key was used for another request.", code="IDEMPOTENCY_KEY_REUSED"
-            )
+            raise Conflict("This Idempotency-Key was used for another request.", code="IDEMPOTENCY_KEY_REUSED")
         if held.response is not None:
             return self._open(principal, key, held.response)
         if held.in_progress:

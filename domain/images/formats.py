@@ -182,9 +182,7 @@ def _jpeg_structure(header: _JpegHeader, data: bytes, scans_at: int) -> Structur
     if data.count(b"\xff\xda", scans_at) > MAX_SCANS:
         raise NotAnImage("CORRUPT", f"the JPEG has more than {MAX_SCANS} scans")
     pixels = b"".join((*header.kept, data[scans_at:]))
-    return Structure(
-        "image/jpeg", header.width, header.height, pixels, header.exif, progressive=header.progressive
-    )
+    return Structure("image/jpeg", header.width, header.height, pixels, header.exif, progressive=header.progressive)
 
 
 # Not kept: text (may inflate a thousandfold), animation (what remains is its still picture), private chunks,

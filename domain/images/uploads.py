@@ -29,7 +29,6 @@ _CLOCK_AHEAD = timedelta(minutes=5)
 _CLOCK_BEHIND = timedelta(days=30)
 
 
-
 @dataclass(frozen=True, slots=True)
 class Upload:
     """What arrived. `sha256` is hex; `device_captured_at` is what the device's clock said, if anything."""
@@ -127,9 +126,7 @@ def blob_key(image_id: str, content_type: str, sha256: str, received_at: datetim
     return f"originals/{stem}.{CONTENT_TYPES[content_type]}"
 
 
-async def accept_upload(
-    tx: Transaction, scope: Scope, device_id: str, upload: Upload, vitals: Vitals
-) -> Accepted:
+async def accept_upload(tx: Transaction, scope: Scope, device_id: str, upload: Upload, vitals: Vitals) -> Accepted:
     """Write the image of a device, unless it is there already.
 
     It is a duplicate when the device sent the same bytes within 24 hours, or the same idempotency key ever.

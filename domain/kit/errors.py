@@ -64,8 +64,6 @@ class TooMany(Refusal):
 class Unavailable(Refusal):
     code = "UNAVAILABLE"
 
-    def __init__(
-        self, message: str, *, retry_after: float = 2, code: str | None = None, **details: Any
-    ) -> None:
+    def __init__(self, message: str, *, retry_after: float = 2, code: str | None = None, **details: Any) -> None:
         super().__init__(message, code=code, retryAfterSeconds=retry_after, **details)
         self.retry_after = retry_after

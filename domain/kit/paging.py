@@ -138,7 +138,7 @@ def paged(
     query = query.limit(bindparam("limit", type_=BigInteger))
     if parent is None:
         return query
-    parents = func.unnest(bindparam("parents", type_=ARRAY(Id))).table_valued("id", name="parents")
+    parents = func.unnest(bindparam("parents", type_=ARRAY(Id))).table_valued("id").render_derived(name="parents")
     stretch = query.where(parent == parents.c.id).lateral("stretch")
     # The lateral join is a nested loop, which keeps each stretch in its own order.
     return select(parents.c.id.label("parent_key"), *stretch.c).select_from(parents.join(stretch, true()))

@@ -219,9 +219,7 @@ async def fetch(connection: Connection, statement: Statement[R], arguments: list
 
 
 async def _prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    await connection.set_type_codec(
-        "uuid", schema="pg_catalog", encoder=checked_id, decoder=str, format="text"
-    )
+    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=checked_id, decoder=str, format="text")
     for name in ("json", "jsonb"):
         await connection.set_type_codec(
             name, schema="pg_catalog", encoder=_encode_json, decoder=orjson.loads, format="text"

@@ -134,9 +134,7 @@ class Authenticator:
                 token, self._secret_key, algorithms=[ALGORITHM], options={"require": ["sub", "sid", "exp"]}
             )
         except jwt.ExpiredSignatureError:
-            raise Unauthenticated(
-                "The access token is over: refresh the session.", code="TOKEN_EXPIRED"
-            ) from None
+            raise Unauthenticated("The access token is over: refresh the session.", code="TOKEN_EXPIRED") from None
         except jwt.InvalidTokenError:
             raise _unknown("access token") from None
 

@@ -64,16 +64,12 @@ async def create_user(
             role=role.value,
         )
     except asyncpg.UniqueViolationError:
-        raise Conflict(
-            "There is already a user with that e-mail.", code="EMAIL_TAKEN", argument="email"
-        ) from None
+        raise Conflict("There is already a user with that e-mail.", code="EMAIL_TAKEN", argument="email") from None
     tx.emit(scope, "user.created", client_id=client_id, subject=("User", user_id), email=email, role=role)
     return user_id
 
 
-async def set_user_role(
-    tx: Transaction, scope: Scope, user_id: str, *, role: Role, client_id: str | None
-) -> None:
+async def set_user_role(tx: Transaction, scope: Scope, user_id: str, *, role: Role, client_id: str | None) -> None:
     """Give a user another role. Its sessions go on, with the new role from the next request."""
     held = await _hold(tx, scope, user_id)
     if held.role == Role.ADMIN and role is not Role.ADMIN:

@@ -81,6 +81,11 @@ class Principal:
             raise self._nobody()
         return Scope(ActorKind(self.kind), self.id, self.client_id)
 
+    @property
+    def granted(self) -> list[str]:
+        """The names of its permissions, in alphabetical order."""
+        return sorted(permission.value for permission in self.permissions)
+
     def demand(self, permission: Permission) -> None:
         """Raises Unauthenticated (nobody) or Denied (somebody) when it lacks the permission."""
         if permission in self.permissions:

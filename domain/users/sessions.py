@@ -4,7 +4,7 @@ A session is a family of refresh tokens. Using one a second time means that two 
 whole family is revoked.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -28,7 +28,7 @@ ALGORITHM = "HS256"
 class SessionPolicy:
     """How sessions are signed and how long they last."""
 
-    secret_key: bytes
+    secret_key: bytes = field(repr=False)
     access_lifetime: timedelta
     refresh_lifetime: timedelta
     wrong_passwords: RateLimitItem
@@ -68,9 +68,7 @@ _START = Statement(insertion(sessions, "id", "user_id", "refresh_hash", "expires
 _LOGGED_IN = Statement(update(users).where(users.c.id == bindparam("user")).values(last_login_at=func.now()))
 _alive = sessions.c.revoked_at.is_(None) & (sessions.c.expires_at > func.now()) & users.c.deleted_at.is_(None)
 _FAMILY = Statement(
-    select(
-        sessions.c.user_id, sessions.c.refresh_hash, users.c.client_id, users.c.role, _alive.label("alive")
-    )
+    select(sessions.c.user_id, sessions.c.refresh_hash, users.c.client_id, users.c.role, _alive.label("alive"))
     .join(users, users.c.id == sessions.c.user_id)
     .where(sessions.c.id == bindparam("session"))
     .with_for_update(of=sessions),
@@ -137,9 +135,7 @@ async def start_session(tx: Transaction, policy: SessionPolicy, user: UserRow) -
     )
     await tx.all(_LOGGED_IN, user=user.id)
     scope = Scope(ActorKind.USER, user.id, user.client_id)
-    tx.emit(
-        scope, "session.started", client_id=user.client_id, subject=("User", user.id), sessionId=session_id
-    )
+    tx.emit(scope, "session.started", client_id=user.client_id, subject=("User", user.id), sessionId=session_id)
     return tokens
 
 

@@ -106,9 +106,7 @@ def upgrade() -> None:
         sa.Column("total_captures", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("failed_uploads", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("failures_in_a_row", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.CheckConstraint(
-            "wake_interval_seconds BETWEEN 10 AND 2592000", name=op.f("ck_devices_wake_interval")
-        ),
+        sa.CheckConstraint("wake_interval_seconds BETWEEN 10 AND 2592000", name=op.f("ck_devices_wake_interval")),
         sa.ForeignKeyConstraint(["client_id"], ["clients.id"], name=op.f("fk_devices_client_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_devices")),
     )
@@ -164,11 +162,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_devices_search",
         "devices",
-        [
-            sa.literal_column(
-                "to_tsvector('simple'::regconfig, translate(key, '-_.:/', '     ') || ' ' || name)"
-            )
-        ],
+        [sa.literal_column("to_tsvector('simple'::regconfig, translate(key, '-_.:/', '     ') || ' ' || name)")],
         unique=False,
         postgresql_using="gin",
     )
@@ -266,14 +260,10 @@ def upgrade() -> None:
         sa.Column("refresh_hash", sa.Text(), nullable=False),
         sa.Column("refreshes", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column(
-            "refreshed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("refreshed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_sessions_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
     )
     op.create_index(op.f("ix_sessions_expires_at"), "sessions", ["expires_at"], unique=False)

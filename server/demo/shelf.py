@@ -276,9 +276,7 @@ def _paint_bottle(image: Image.Image, good: Good) -> None:
     draw.rectangle((0, top, width - 1, bottom), fill=(244, 236, 214))
     draw.rectangle((0, top, width - 1, top + 12), fill=good.accent)
     _picture(draw, good, (middle, int(top + (bottom - top) * 0.70)), int(width * 0.2))
-    _write(
-        draw, good.label, (middle, int(top + (bottom - top) * 0.30)), width - 22, 40, _mixed(good.paint, -50)
-    )
+    _write(draw, good.label, (middle, int(top + (bottom - top) * 0.30)), width - 22, 40, _mixed(good.paint, -50))
     _round(image)
 
 
@@ -385,9 +383,7 @@ def _sensed(photo: Image.Image, rng: random.Random, *, exposure: float, weak: bo
 def _stamp(photo: Image.Image, text: str) -> None:
     font = _font(max(8, photo.height // 66))
     at = (photo.width // 40, photo.height - photo.height // 200)
-    ImageDraw.Draw(photo).text(
-        at, text, (250, 250, 240), font, "ld", stroke_width=2, stroke_fill=(20, 20, 20)
-    )
+    ImageDraw.Draw(photo).text(at, text, (250, 250, 240), font, "ld", stroke_width=2, stroke_fill=(20, 20, 20))
 
 
 def _exif(at: datetime) -> Image.Exif:

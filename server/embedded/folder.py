@@ -120,9 +120,7 @@ def password(path: Path) -> tuple[str, bool]:
         write_private(path, word + "\n")
         return word, True
     except OSError as error:
-        raise EmbeddedError(
-            f"{path} cannot be read: {error.strerror}. Run as the user who owns it."
-        ) from error
+        raise EmbeddedError(f"{path} cannot be read: {error.strerror}. Run as the user who owns it.") from error
 
 
 def write_private(path: Path, text: str) -> None:
@@ -150,9 +148,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     except PermissionError as error:
         if error.filename is None:  # from kill: it lives, under another user
             return dict(entries)
-        raise EmbeddedError(
-            f"{error.filename} cannot be read. Run as the user who started the server."
-        ) from error
+        raise EmbeddedError(f"{error.filename} cannot be read. Run as the user who started the server.") from error
     except (FileNotFoundError, ProcessLookupError, ValueError, KeyError, TypeError):
         return None
     return dict(entries)

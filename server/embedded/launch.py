@@ -64,9 +64,7 @@ def main(words: Sequence[str]) -> NoReturn:
         sys.exit(CANNOT_BECOME)
     if mode == "check":
         sys.exit(0 if all(os.access(path, os.X_OK) for path in argv) else 1)
-    _die_with(
-        int(parent), int(death)
-    )  # after the identity: a change of credentials clears the parent-death signal
+    _die_with(int(parent), int(death))  # after the identity: a change of credentials clears the parent-death signal
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - becoming the program is the point
     except OSError as error:

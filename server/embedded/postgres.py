@@ -129,11 +129,7 @@ def _binaries_for(folder: Path) -> Binaries:
     major = first_number(folder / "PG_VERSION")
     if major not in found:
         have = " and ".join(str(number) for number in sorted(found))
-        was = (
-            f"was written by PostgreSQL {major}"
-            if major
-            else "is not a PostgreSQL data folder that we can read"
-        )
+        was = f"was written by PostgreSQL {major}" if major else "is not a PostgreSQL data folder that we can read"
         raise EmbeddedError(
             f"{folder} {was}; the embedded versions are {have}. Dump it with its own version and load the "
             "dump here (or use pg_upgrade), or set QM_DATABASE_URL to a server that fits it."

@@ -136,9 +136,7 @@ def run(argv: Sequence[str], place: Place, *, feed: str = "") -> None:
             process.wait()
     if code != 0:
         name = Path(argv[0]).name
-        raise EmbeddedError(
-            f"{name} failed (exit code {code}).{quoted(_since(place.log, offset), place.log)}"
-        )
+        raise EmbeddedError(f"{name} failed (exit code {code}).{quoted(_since(place.log, offset), place.log)}")
 
 
 def quoted(said: str, log: Path) -> str:

@@ -135,9 +135,7 @@ class DeviceRoutes:
             metrics.upload_bytes.inc(upload.size)
         return accepted
 
-    async def _failed(
-        self, scope: Scope, device_id: str, request: Request, code: str, message: str
-    ) -> Invalid:
+    async def _failed(self, scope: Scope, device_id: str, request: Request, code: str, message: str) -> Invalid:
         """Count a failed upload; returns what to tell the device."""
         try:
             vitals = read_report(request.headers, {}).vitals

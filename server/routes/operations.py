@@ -66,7 +66,5 @@ class OperationRoutes:
 
 
 def _json(body: dict[str, Any], status: int = 200) -> Response:
-    headers = (
-        {"Cache-Control": "no-store", "Retry-After": "5"} if status == 503 else {"Cache-Control": "no-store"}
-    )
+    headers = {"Cache-Control": "no-store", "Retry-After": "5"} if status == 503 else {"Cache-Control": "no-store"}
     return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")

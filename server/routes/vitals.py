@@ -81,9 +81,7 @@ def _moment(said: Mapping[str, Any]) -> datetime | None:
         moment = datetime.fromisoformat(str(value))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
-        raise Invalid(
-            "capturedAt is neither ISO 8601 nor seconds since 1970.", argument="capturedAt"
-        ) from None
+        raise Invalid("capturedAt is neither ISO 8601 nor seconds since 1970.", argument="capturedAt") from None
 
 
 def _hash(said: Mapping[str, Any], content_digest: str | None) -> str | None:

@@ -140,9 +140,7 @@ def test_first_start_makes_private_folders_and_working_servers(tmp_path: Path) -
 def test_servers_ask_for_their_password_and_listen_on_loopback_only(data: Path) -> None:
     with running(data) as services:
         with pytest.raises(asyncpg.InvalidPasswordError):
-            asyncio.run(
-                asyncpg.connect(services.database_url.replace("quartermaster:", "quartermaster:not-"))
-            )
+            asyncio.run(asyncpg.connect(services.database_url.replace("quartermaster:", "quartermaster:not-")))
         with pytest.raises(redis_client.AuthenticationError):
             redis_client.Redis.from_url(services.redis_url.replace("redis://:", "redis://:not-")).ping()
         assert sql(services, "SHOW listen_addresses") == "127.0.0.1"

@@ -198,9 +198,7 @@ def test_killed_supervisor_takes_its_children_along(supervised: Supervised) -> N
 
 
 def test_processes_of_a_crashed_child_do_not_outlive_it(supervised: Supervised) -> None:
-    supervised(
-        api='(trap "" TERM; CHILD=nested; sh -c \'' + ALIVE + "while :; do sleep 0.02; done') & " + OBEYS
-    )
+    supervised(api='(trap "" TERM; CHILD=nested; sh -c \'' + ALIVE + "while :; do sleep 0.02; done') & " + OBEYS)
     nested, api = supervised.pid("nested"), supervised.pid("api")
     os.kill(api, signal.SIGKILL)
     eventually(lambda: not alive(nested))

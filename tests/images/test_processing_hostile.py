@@ -133,9 +133,7 @@ def test_flipped_bits_never_escape_as_anything_but_rejected(kind: str) -> None:
     assert 0 < accepted < 700
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\0" * 100_000, b"GIF89a" + bytes(50), b"%PDF-1.7", b"II*\0" + bytes(99)]
-)
+@pytest.mark.parametrize("data", [b"", b"\0" * 100_000, b"GIF89a" + bytes(50), b"%PDF-1.7", b"II*\0" + bytes(99)])
 def test_other_files_are_an_unsupported_format(data: bytes) -> None:
     assert rejection(data) == "UNSUPPORTED_FORMAT"
 

@@ -1,0 +1,1 @@
+"""What tests are written with: a running stack, clients of its protocols, photos."""
