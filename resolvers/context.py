@@ -15,6 +15,7 @@ from domain.kit.limits import Limiter
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
 from domain.kit.transactions import Transaction, transaction
+from domain.users.authentication import Authenticator, revokes
 from domain.users.principals import Principal
 from domain.users.sessions import SessionPolicy
 
@@ -29,6 +30,7 @@ class Services:
     limiter: Limiter
     sessions: SessionPolicy
     keeper: Keeper
+    authenticator: Authenticator
 
 
 @dataclass(slots=True)
@@ -61,6 +63,8 @@ class Context:
             if self.idempotency_key is not None and self.principal.id is not None:
                 await self.services.keeper.mark(tx, self.principal.id, self.idempotency_key)
         self.applied = True
+        if any(map(revokes, tx.emitted)):
+            self.services.authenticator.forget()
 
 
 Info = strawberry.Info[Context, None]

@@ -72,6 +72,11 @@ class Transaction(Runner):
         self._connection = connection
         self._outbox: list[dict[str, Any]] = []
 
+    @property
+    def emitted(self) -> list[str]:
+        """The types of the events so far."""
+        return [row["name"] for row in self._outbox if row["kind"] is OutboxKind.EVENT]
+
     async def _fetch(self, statement: Statement[R], arguments: list[Any]) -> list[R]:
         return await fetch(self._connection, statement, arguments)
 

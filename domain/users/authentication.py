@@ -1,7 +1,8 @@
 """From a bearer credential to a principal: access JWTs of users, tokens of clients and devices.
 
-What the database said of a credential is kept for a few seconds. The events feed empties this memory the
-moment something changes that could matter, so the seconds only count when the feed is down.
+What the database said of a credential is kept for a few seconds. Whoever commits a change that could
+matter empties this memory before answering, and the events feed empties that of every other process a few
+milliseconds later, so the seconds only count when the feed is down.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from domain.users.models import Role, sessions, users
 from domain.users.principals import ANONYMOUS, Principal, client_principal, device_principal, user_principal
 from domain.users.sessions import ALGORITHM
 
+_REVOKING = ("session.revoked", "user.", "client.deleted", "client.token", "device.token", "device.deregistered")
 _REMEMBERED = 10.0  # seconds
 _CAPACITY = 20_000
 
@@ -59,6 +61,11 @@ _BY_DEVICE_TOKEN = Statement(
         clients.c.deleted_at.is_(None),
     )
 )
+
+
+def revokes(event_type: str) -> bool:
+    """Whether something happened after which a credential may open less than before, or nothing."""
+    return event_type.startswith(_REVOKING)
 
 
 class Authenticator:
