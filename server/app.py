@@ -12,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from domain.kit.errors import Refusal
-from domain.users.authentication import Authenticator
 from server import telemetry
 from server.connections import Connections
 from server.edge import Edge
@@ -21,7 +20,7 @@ from server.graphiql import page as graphiql
 from server.graphql import GraphQLView
 from server.health import Health
 from server.logs import configure_logs
-from server.process import api_services, blob_store, connect_redis, derived_key, link_signer
+from server.process import api_services, blob_store, connect_redis, link_signer
 from server.routes.devices import DeviceRoutes
 from server.routes.media import MediaRoutes
 from server.routes.operations import OperationRoutes
@@ -49,16 +48,15 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with api_services(settings) as services:
-            authenticator = Authenticator(services.database, derived_key(settings, "access tokens"))
-            connections = Connections(authenticator)
+            connections = Connections(services.authenticator)
             services.feed.listen(connections.on_event)
-            view = GraphQLView(settings, services, authenticator, connections)
+            view = GraphQLView(settings, services, connections)
             redis = connect_redis(settings)
             health = Health(services.database, redis, services.blobs)
             app.router.routes += [
                 Route("/graphql", view, methods=None),
                 WebSocketRoute("/graphql", view),
-                *DeviceRoutes(settings, services, authenticator).routes(),
+                *DeviceRoutes(settings, services).routes(),
                 *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
                 *OperationRoutes(services, health).routes(),
                 *(graphiql.routes() if settings.explorable else []),

@@ -14,21 +14,13 @@ import structlog
 
 from domain.events.models import EventRow
 from domain.kit.errors import Refusal, Unauthenticated
-from domain.users.authentication import Authenticator
+from domain.users.authentication import Authenticator, revokes
 from domain.users.principals import Principal
 from server import metrics
 
 _log = structlog.get_logger(__name__)
 
 FORBIDDEN = 4403  # graphql-transport-ws' close code; clients reconnect, with a fresh token if they have one
-_REVOKING = (
-    "session.revoked",
-    "user.",
-    "client.deleted",
-    "client.token",
-    "device.token",
-    "device.deregistered",
-)
 
 
 @dataclass(eq=False, slots=True)
@@ -64,7 +56,7 @@ class Connections:
 
     def on_event(self, event: EventRow) -> None:
         """A listener of the feed: forget what was known of credentials, check those that are in use."""
-        if not event.type.startswith(_REVOKING):
+        if not revokes(event.type):
             return
         self._authenticator.forget()
         for connection in self._open:

@@ -37,7 +37,6 @@ from strawberry.types.graphql import OperationType
 
 from domain.kit.correlation import correlation_id
 from domain.kit.errors import Refusal, Unauthenticated
-from domain.users.authentication import Authenticator
 from domain.users.principals import ANONYMOUS, Principal, PrincipalKind
 from resolvers.context import Context, Services
 from resolvers.root import build_schema
@@ -165,9 +164,7 @@ class GraphQLView(GraphQL[Context, None]):
 
     graphql_transport_ws_handler_class = _Socket
 
-    def __init__(
-        self, settings: Settings, services: Services, authenticator: Authenticator, connections: Connections
-    ) -> None:
+    def __init__(self, settings: Settings, services: Services, connections: Connections) -> None:
         super().__init__(
             executable_schema(explorable=settings.explorable),
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
@@ -178,7 +175,6 @@ class GraphQLView(GraphQL[Context, None]):
         self.connections = connections
         self._settings = settings
         self._services = services
-        self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -209,7 +205,7 @@ class GraphQLView(GraphQL[Context, None]):
 
     async def _principal(self, authorization: str | None) -> Principal:
         try:
-            return await self._authenticator.principal(authorization)
+            return await self._services.authenticator.principal(authorization)
         except Unauthenticated as refusal:
             # Public operations go on: a session is refreshed with the old access token still in the header.
             return Principal(PrincipalKind.ANONYMOUS, refusal=refusal)
@@ -221,7 +217,7 @@ class GraphQLView(GraphQL[Context, None]):
         if authorization is not None and not isinstance(authorization, str):
             raise ConnectionRejectionError
         try:
-            context.principal = await self._authenticator.principal(authorization)
+            context.principal = await self._services.authenticator.principal(authorization)
         except Refusal:
             raise ConnectionRejectionError from None
         context.authorization = authorization

@@ -14,6 +14,7 @@ from domain.idempotency.commands import Keeper
 from domain.kit.blobs import FolderStore, LinkSigner
 from domain.kit.limits import Limiter, per_minute
 from domain.kit.sql import Database
+from domain.users.authentication import Authenticator
 from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
 from server.settings import Settings
@@ -77,6 +78,7 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
             limiter=Limiter(settings.redis_url, settings.redis_namespace),
             sessions=session_policy(settings),
             keeper=Keeper(derived_key(settings, "idempotent answers")),
+            authenticator=Authenticator(database, derived_key(settings, "access tokens")),
         )
     finally:
         await feed.stop()

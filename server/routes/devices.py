@@ -39,10 +39,9 @@ _MAX_HEARTBEAT = 16 * 1024
 class DeviceRoutes:
     """The routes, with the parts of the server that they use."""
 
-    def __init__(self, settings: Settings, services: Services, authenticator: Any) -> None:
+    def __init__(self, settings: Settings, services: Services) -> None:
         self._settings = settings
         self._services = services
-        self._authenticator = authenticator
         self._limit: RateLimitItem = per_minute(settings.device_reports_per_minute, "device reports")
         self._uploading = asyncio.Semaphore(settings.uploads_at_once)
 
@@ -73,7 +72,7 @@ class DeviceRoutes:
 
     async def _reporter(self, request: Request) -> tuple[Scope, str]:
         """Who reports, and the id of the device it reports for: itself, or one of its client's."""
-        principal = await self._authenticator.principal(request.headers.get("authorization"))
+        principal = await self._services.authenticator.principal(request.headers.get("authorization"))
         principal.demand(Permission.DEVICES_REPORT)
         key = request.path_params["key"]
         if principal.kind is PrincipalKind.DEVICE:
