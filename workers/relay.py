@@ -101,7 +101,7 @@ class Relay:
         return len(rows)
 
     async def _send_jobs(self) -> int:
-        jobs = await unsent_jobs(self._database, SYSTEM)
+        jobs = await unsent_jobs(self._database, SYSTEM, list(self._broker.actors))
         if not jobs:
             return 0
         try:

@@ -5,6 +5,7 @@ reader could pass a number that appears later; numbers given here, one transacti
 neither gaps nor latecomers, and a position is all that a subscriber needs to resume.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Column, Text, bindparam, delete, func, literal_column, select, text, update
@@ -73,7 +74,7 @@ class JobRow(Row):
 
 _JOBS = Statement(
     select(outbox.c.id, outbox.c.name, outbox.c.payload, outbox.c.correlation_id)
-    .where(outbox.c.kind == OutboxKind.JOB.value)
+    .where(outbox.c.kind == OutboxKind.JOB.value, outbox.c.name == func.any(bindparam("names", type_=ARRAY(Text))))
     .order_by(outbox.c.id)
     .limit(bindparam("limit", type_=BigInteger)),
     JobRow,
@@ -103,9 +104,12 @@ async def record_events(tx: Transaction, scope: Scope) -> list[EventRow]:
     return sorted(rows, key=lambda row: row.position)
 
 
-async def unsent_jobs(db: Runner, scope: Scope) -> list[JobRow]:
-    """The oldest jobs of the outbox, at most 500. They stay there until `forget_jobs`."""
-    return await db.all(_JOBS, limit=BATCH)
+async def unsent_jobs(db: Runner, scope: Scope, names: Sequence[str]) -> list[JobRow]:
+    """The oldest jobs of these names in the outbox, at most 500. They stay there until `forget_jobs`.
+
+    Those of other names, which another version enqueued, stay for one that knows them.
+    """
+    return await db.all(_JOBS, names=list(names), limit=BATCH)
 
 
 async def forget_jobs(db: Runner, scope: Scope, ids: list[int]) -> None:

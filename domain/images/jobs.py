@@ -7,7 +7,7 @@ nothing: whoever claims the row works on it, and a lease that ran out is sent ag
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Interval, bindparam, func, or_, select, update
+from sqlalchemy import Interval, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import TEXT
 
 from domain.images.models import ImageJobRow, ImageStatus, images
@@ -20,7 +20,8 @@ from domain.kit.transactions import Transaction
 MAX_ATTEMPTS = 5
 _RESENT_AT_ONCE = 500
 
-_waiting = images.c.status.in_([ImageStatus.RECEIVED.value, ImageStatus.PROCESSING.value])
+# As in the index that makes it cheap (`ix_images_lease`).
+_waiting = text("status IN ('RECEIVED', 'PROCESSING')")
 _JOB_COLUMNS = [images.c[name] for name in ImageJobRow.__annotations__]
 
 _CLAIM = Statement(

@@ -63,6 +63,8 @@ class Statement(Generic[R]):
 
     def __init__(self, expression: ClauseElement, row: type[Any] = Row) -> None:
         compiled = cast(SQLCompiler, expression.compile(dialect=_DIALECT))
+        if compiled.post_compile_params:
+            raise TypeError("IN is expanded at each execution, this is compiled once: say `= ANY(array)`")
         self.row = row
         self.text = compiled.string
         self._names: list[str] = list(compiled.positiontup or [])
