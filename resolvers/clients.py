@@ -9,6 +9,7 @@ from domain.clients import commands, queries
 from domain.clients.models import ClientRow
 from domain.kit.errors import NotFound
 from domain.kit.paging import Page, page_size
+from domain.kit.scope import SYSTEM, Scope
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
 from resolvers.operation import operation
@@ -68,12 +69,21 @@ async def _client(ctx: Context, client_id: str) -> ClientRow:
     return row
 
 
-@answers(User, "client")
 @answers(Device, "client")
 @answers(Viewer, "client")
 async def client_of(ctx: Context, parents: Sequence[Any]) -> list[ClientRow | None]:
-    """The client that each parent's `client_id` names."""
+    return await _clients_of(ctx, ctx.scope, parents)
+
+
+@answers(User, "client")
+async def client_of_user(ctx: Context, users: Sequence[Any]) -> list[ClientRow | None]:
+    """Whoever was given a user may see its client, even who signs in with this request and has no scope yet."""
+    return await _clients_of(ctx, SYSTEM, users)
+
+
+async def _clients_of(ctx: Context, scope: Scope, parents: Sequence[Any]) -> list[ClientRow | None]:
+    """The client that each parent's `client_id` names, also when it was deleted since."""
     ids = list({parent.client_id for parent in parents if parent.client_id is not None})
-    rows = await queries.clients_by_ids(ctx.db, ctx.scope, ids) if ids else []
+    rows = await queries.clients_by_ids(ctx.db, scope, ids, closed=True) if ids else []
     found = dict(zip(ids, rows, strict=True))
     return [found.get(parent.client_id) for parent in parents]

@@ -153,8 +153,10 @@ async def subject_of(ctx: Context, events: Sequence[EventRow]) -> list[Any]:
     found: dict[str, Any] = {}
     for kind, ids in wanted.items():
         permission, by_ids = _KINDS[kind]
-        if permission not in ctx.principal.permissions:
-            raise Denied(f"This needs the permission {permission.value}.", permission=permission.value)
-        ordered = list(ids)
-        found.update(zip(ordered, await by_ids(ctx.db, ctx.scope, ordered), strict=True))
+        if permission in ctx.principal.permissions:
+            ordered = list(ids)
+            found.update(zip(ordered, await by_ids(ctx.db, ctx.scope, ordered), strict=True))
+        else:  # an error is a value, so that it is told of these events and not of the others beside them
+            denied = Denied(f"This needs the permission {permission.value}.", permission=permission.value)
+            found.update(dict.fromkeys(ids, denied))
     return [found[event.subject_id] for event in events]

@@ -150,11 +150,11 @@ class NewDevice:
 
 @input_type
 class DeviceChanges:
-    """What to change. What is absent stays as it is."""
+    """What to change. What is absent stays as it is; nothing here can be null."""
 
-    name: str = strawberry.UNSET
-    enabled: bool = strawberry.UNSET
-    wake_interval_seconds: int = strawberry.UNSET
+    name: str | None = strawberry.UNSET
+    enabled: bool | None = strawberry.UNSET
+    wake_interval_seconds: int | None = strawberry.UNSET
     """10 seconds to 30 days."""
 
 

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
+from domain.kit.errors import Invalid
 from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
 from domain.kit.transactions import transaction
@@ -11,7 +12,7 @@ from domain.users.models import Role
 from domain.users.passwords import hash_password
 from domain.users.queries import has_admin
 from server.process import connect_database
-from server.settings import Settings
+from server.settings import PREFIX, Settings, SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,19 @@ async def ensure_admin(settings: Settings) -> MadeAdmin | None:
 
 async def _create(database: Database, settings: Settings) -> MadeAdmin:
     generated = None if settings.admin_password else secrets.token_urlsafe(15)
-    password_hash = await hash_password(settings.admin_password or generated or "", argument="QM_ADMIN_PASSWORD")
-    async with transaction(database) as tx:
-        await create_user(
-            tx, SYSTEM, email=settings.admin_email, password_hash=password_hash, role=Role.ADMIN, client_id=None
-        )
+    try:
+        password_hash = await hash_password(settings.admin_password or generated or "")
+        async with transaction(database) as tx:
+            await create_user(
+                tx,
+                SYSTEM,
+                email=settings.admin_email,
+                password_hash=password_hash,
+                role=Role.ADMIN,
+                client_id=None,
+            )
+    except Invalid as error:
+        raise SettingsError(
+            f"{PREFIX}ADMIN_{error.details['argument'].upper()} is wrong: {error.message}"
+        ) from None
     return MadeAdmin(settings.admin_email, generated)

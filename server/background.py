@@ -3,6 +3,9 @@
 import asyncio
 import signal
 import threading
+from typing import Any
+
+import dramatiq
 
 from domain.kit.sql import Database
 from server import metrics, telemetry
@@ -27,7 +30,28 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
         database: Database = await connect_database(settings, "worker")
         return WorkerParts(database, blob_store(settings), settings.upload_max_pixels, _observe)
 
+    broker.add_middleware(_Traced())
     run_worker(broker, open_parts, threads=settings.worker_threads, stop=stop)
+
+
+class _Traced(dramatiq.Middleware):
+    """A span for each job. The first of its hooks runs after the correlation id is set, the last before it goes."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, telemetry.Span] = {}
+
+    def before_process_message(self, broker: dramatiq.Broker, message: Any) -> None:
+        span = telemetry.span(f"job {message.actor_name}", kind="CONSUMER", job=message.actor_name)
+        self._spans[message.message_id] = span.__enter__()
+
+    def after_process_message(
+        self, broker: dramatiq.Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        span = self._spans.pop(message.message_id)
+        span.__exit__(None if exception is None else type(exception), exception, None)
+
+    def after_skip_message(self, broker: dramatiq.Broker, message: Any) -> None:
+        self._spans.pop(message.message_id, telemetry.NOTHING).__exit__(None, None, None)
 
 
 def _observe(job: str, failed: bool, seconds: float) -> None:

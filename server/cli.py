@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from server.settings import PREFIX, Settings, SettingsError, load_settings, with_secret_key
@@ -29,13 +30,17 @@ DataDir = Annotated[Path | None, typer.Option(help="Data folder (QM_DATA_DIR).")
 
 def main() -> None:
     """The entry point: runs the command and turns what is the operator's to mend into one sentence."""
+    from domain.kit.errors import Refusal
     from server.embedded import EmbeddedError
 
     try:
         app()
     except (SettingsError, EmbeddedError) as error:
-        err.print(f"[bold red]Cannot start.[/] {error}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]Cannot start.[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(EX_CONFIG)
+    except Refusal as refusal:
+        err.print(f"[bold red]Refused.[/] {escape(refusal.message)}", highlight=False, soft_wrap=True)
+        sys.exit(1)
 
 
 @app.command()
@@ -79,9 +84,10 @@ def relay() -> None:
 def migrate() -> None:
     """Bring the database to the newest revision."""
     with _attached(load_settings(), start=True) as settings:
-        from migrations import newest_revision, upgrade
+        from migrations import newest_revision
+        from server.process import migrate_database
 
-        upgrade(settings.database_url or "")
+        migrate_database(settings)
         out.print(f"The database is at revision {newest_revision()}.")
 
 

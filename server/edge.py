@@ -2,23 +2,26 @@
 
 import re
 import time
-from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.kit.correlation import correlation_id
 from domain.kit.ids import new_id
+from server import telemetry
+from server.errors import problem_of
 from server.metrics import observe_request
 
 _log = structlog.get_logger(__name__)
 _USABLE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SILENT = ("/health", "/metrics")
+_GONE = 499  # what is counted when the caller left before it was answered
 
 
 class Edge:
-    """`X-Request-ID` in and out, one log line and one measurement for each request."""
+    """`X-Request-ID` in and out; one log line, one measurement and one span for each request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,29 +30,66 @@ class Edge:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         request_id = given if _USABLE.fullmatch(given) else new_id()
         token = correlation_id.set(request_id)
-        seen: dict[str, Any] = {"status": 500}
+        try:
+            if scope["type"] == "http":
+                await self._measured(scope, receive, send, headers.get("traceparent"))
+            else:
+                await self._app(scope, receive, send)
+        finally:
+            correlation_id.reset(token)
+
+    async def _measured(self, scope: Scope, receive: Receive, send: Send, traceparent: str | None) -> None:
+        request_id = correlation_id.get()
+        assert request_id is not None
+        status = 0  # until the answer begins
 
         async def answer(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                seen["status"] = message["status"]
+                status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
         started = time.perf_counter()
-        try:
-            await self._app(scope, receive, answer)
-        finally:
-            if scope["type"] == "http":
-                _tell(scope, seen["status"], time.perf_counter() - started)
-            correlation_id.reset(token)
+        with _span(scope, traceparent) as span:
+            try:
+                await self._app(scope, receive, answer)
+            except ClientDisconnect:
+                status = status or _GONE
+            except Exception as error:
+                # Here and not further out, where the correlation id is no longer known.
+                response = problem_of(error)
+                if status:
+                    raise
+                await response(scope, receive, answer)
+            finally:
+                route = _route(scope)
+                span.set(
+                    f"{scope['method']} {route}",
+                    failed=status in (0, *range(500, 600)),
+                    http__route=route,
+                    http__response__status_code=status or 500,
+                )
+                _tell(scope, route, status or 500, time.perf_counter() - started)
 
 
-def _tell(scope: Scope, status: int, seconds: float) -> None:
+def _span(scope: Scope, traceparent: str | None) -> telemetry.Span:
+    if scope["path"].startswith(_SILENT):
+        return telemetry.NOTHING
+    method = scope["method"]
+    return telemetry.span(method, kind="SERVER", traceparent=traceparent, http__request__method=method)
+
+
+def _route(scope: Scope) -> str:
     # The route's pattern, not the path: paths hold keys, and there is no end of them.
-    route = getattr(scope.get("route"), "path", None) or scope.get("route_path") or "other"
+    return getattr(scope.get("route"), "path", None) or "other"
+
+
+def _tell(scope: Scope, route: str, status: int, seconds: float) -> None:
     observe_request(scope["method"], route, status, seconds)
     if not scope["path"].startswith(_SILENT):
         _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))

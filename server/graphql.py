@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 import strawberry
-from cross_web import HTTPException
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from graphql import GraphQLError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -22,13 +22,8 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.extensions import (
-    DisableIntrospection,
-    MaxAliasesLimiter,
-    MaxTokensLimiter,
-    QueryDepthLimiter,
-    SchemaExtension,
-)
+from strawberry.extensions import AddValidationRules, DisableIntrospection, MaxTokensLimiter, SchemaExtension
+from strawberry.http.parse_content_type import parse_content_type
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
@@ -40,14 +35,15 @@ from domain.kit.errors import Refusal, Unauthenticated
 from domain.users.principals import ANONYMOUS, Principal, PrincipalKind
 from resolvers.context import Context, Services
 from resolvers.root import build_schema
-from server import metrics
+from server import metrics, telemetry
 from server.connections import Connection, Connections
 from server.errors import graphql_error, status_of
 from server.graphiql import page as graphiql
+from server.limits import SizeRule
 from server.settings import Settings
 
 _MAX_BODY = 256 * 1024
-_MAX_TOKENS, _MAX_DEPTH, _MAX_ALIASES = 2_000, 10, 15
+_MAX_TOKENS = 2_000
 _OPERATIONS_A_SOCKET = 20
 
 
@@ -76,14 +72,28 @@ class Measured(SchemaExtension):
 
     def on_operation(self) -> Iterator[None]:
         started = time.perf_counter()
-        yield
+        with telemetry.span("graphql") as span:
+            finished = False
+            try:
+                yield
+                finished = True
+            finally:  # an operation that ran out of time is counted too
+                kind, name = self._operation()
+                failed = not finished or bool(getattr(self.execution_context.result, "errors", None))
+                metrics.observe_operation(kind, name, failed, time.perf_counter() - started)
+                span.set(
+                    f"{kind} {name}" if name else kind,
+                    failed=failed,
+                    graphql__operation__type=kind,
+                    graphql__operation__name=name or "",
+                )
+
+    def _operation(self) -> tuple[str, str | None]:
         context = self.execution_context
-        failed = bool(getattr(context.result, "errors", None))
         try:
-            kind = context.operation_type.value
+            return context.operation_type.value, context.operation_name
         except (RuntimeError, CannotGetOperationTypeError):  # no document, or none of its operations
-            kind = "invalid"
-        metrics.observe_operation(kind, context.operation_name, failed, time.perf_counter() - started)
+            return "invalid", None
 
 
 class Idempotent(SchemaExtension):
@@ -126,18 +136,10 @@ def _replayed(answer: bytes) -> ExecutionResult:
 
 def executable_schema(*, explorable: bool) -> strawberry.Schema:
     """The schema with everything that happens around its execution."""
-    limits: list[Any] = [
-        lambda: MaxTokensLimiter(_MAX_TOKENS),
-        lambda: QueryDepthLimiter(_MAX_DEPTH, should_ignore=_is_introspection),
-        lambda: MaxAliasesLimiter(_MAX_ALIASES),
-    ]
+    limits: list[Any] = [lambda: MaxTokensLimiter(_MAX_TOKENS), lambda: AddValidationRules([SizeRule])]
     if not explorable:
         limits.append(DisableIntrospection)
     return build_schema([Errors, Measured, Idempotent, *limits])
-
-
-def _is_introspection(ignore: Any) -> bool:
-    return str(ignore.field_name).startswith("__")
 
 
 class _Socket(BaseGraphQLTransportWSHandler[Context, None]):
@@ -149,6 +151,12 @@ class _Socket(BaseGraphQLTransportWSHandler[Context, None]):
         async with AsyncExitStack() as self._held:
             await super().handle()
 
+    async def handle_message(self, message: Any) -> None:
+        if _well_formed(message):
+            await super().handle_message(message)
+        else:
+            await self.handle_invalid_message("Failed to parse message")
+
     async def handle_connection_init(self, message: Any) -> None:
         already = self.connection_acknowledged
         await super().handle_connection_init(message)
@@ -157,6 +165,23 @@ class _Socket(BaseGraphQLTransportWSHandler[Context, None]):
                 "websocket", self.context.principal, self.context.authorization, self.websocket.close
             )
             await self._held.enter_async_context(self.view.connections.holding(connection))
+
+
+def _well_formed(message: Any) -> bool:
+    """Whether a message is what the protocol says one of its type looks like, as far as types go."""
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        return False
+    if message["type"] in ("subscribe", "complete") and not isinstance(message.get("id"), str):
+        return False
+    if message["type"] != "subscribe":
+        return True
+    payload = message.get("payload")
+    return (
+        isinstance(payload, dict)
+        and isinstance(payload.get("query"), str)
+        and isinstance(payload.get("variables"), dict | None)
+        and isinstance(payload.get("operationName"), str | None)
+    )
 
 
 class GraphQLView(GraphQL[Context, None]):
@@ -183,7 +208,7 @@ class GraphQLView(GraphQL[Context, None]):
         try:
             response = await self.run(Request(scope, _limited(scope, receive)))
         except HTTPException as error:
-            response = _refused(error.status_code, "BAD_REQUEST", error.reason)
+            response = _refused(*_told(error))
         except Refusal as refusal:
             response = _refused(status_of(refusal), refusal.code, refusal.message)
         await response(scope, receive, send)
@@ -231,6 +256,14 @@ class GraphQLView(GraphQL[Context, None]):
         if not self._settings.explorable:
             raise HTTPException(404, "GraphiQL is off here.")
         return graphiql.page(f"{self._settings.url}/graphql")
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> Any:
+        if request.method == "POST":
+            if parse_content_type(request.content_type or "")[0] != "application/json":
+                raise HTTPException(415, "Send the operation as application/json.")
+            if not bytes(await request.get_body()).lstrip().startswith((b"{", b"[")):
+                raise HTTPException(400, "The body is not a JSON object.")
+        return await super().parse_http_body(request)
 
     def decode_json(self, data: str | bytes) -> object:
         return orjson.loads(data)
@@ -303,6 +336,25 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
         return message
 
     return limited
+
+
+_CODES = {
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    406: "NOT_ACCEPTABLE",
+    413: "TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+}
+
+
+def _told(error: HTTPException) -> tuple[int, str, str]:
+    """The status, code and message of a request that is refused before it is executed."""
+    status, message = error.status_code, error.reason
+    if message.startswith("mutations are not allowed"):
+        status, message = 405, "Mutations are sent with POST."
+    elif message.startswith("subscriptions are not allowed"):
+        status, message = 406, "Subscriptions need `Accept: text/event-stream` or a WebSocket."
+    return status, _CODES.get(status, "BAD_REQUEST"), message
 
 
 def _refused(status: int, code: str, message: str) -> Response:

@@ -9,6 +9,7 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from domain.kit.correlation import correlation_id
+from server import telemetry
 
 # Frames' local variables hold tokens, passwords and keys: they never reach a log.
 _tracebacks = structlog.processors.ExceptionRenderer(
@@ -35,6 +36,7 @@ def configure_logs(*, level: str, format: str, process: str) -> None:
         _with_process(process),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _reported,
     ]
     ending: list[Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
@@ -73,6 +75,17 @@ def _with_process(name: str) -> Processor:
         return event
 
     return add
+
+
+def _reported(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Whatever is bad enough for an error line with an exception is a defect, whichever part logged it."""
+    given = event.get("exc_info")
+    if given and event.get("level") in ("error", "critical"):
+        given = sys.exc_info() if given is True else given
+        error = given[1] if isinstance(given, tuple) else given
+        if isinstance(error, BaseException):
+            telemetry.capture(error)
+    return event
 
 
 def _to_json(value: Any, **_: Any) -> str:

@@ -4,8 +4,13 @@ Importing `prometheus_client` fixes where those files are, so `server/cli.py` se
 before it imports anything that imports this.
 """
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from domain.events.log import BacklogRow
 
@@ -72,11 +77,36 @@ def _bounded(name: str | None) -> str:
 
 def exposition(backlog: BacklogRow | None) -> bytes:
     """Everything in Prometheus' text format; `backlog` None when the database could not be asked."""
+    _forget_dead()
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     if backlog is not None:
-        now = CollectorRegistry()
-        Gauge("quartermaster_outbox_rows", "Rows that wait in the outbox.", registry=now).set(backlog.waiting)
-        Gauge("quartermaster_outbox_lag_seconds", "Age of the oldest of them.", registry=now).set(backlog.seconds)
-        return generate_latest(registry) + generate_latest(now)
+        registry.register(_Outbox(backlog))
     return generate_latest(registry)
+
+
+class _Outbox:
+    """Of the one database, not of a process: a `Gauge` would be written to this process's file."""
+
+    def __init__(self, backlog: BacklogRow) -> None:
+        self._backlog = backlog
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield GaugeMetricFamily(
+            "quartermaster_outbox_rows", "Rows that wait in the outbox.", value=self._backlog.waiting
+        )
+        yield GaugeMetricFamily(
+            "quartermaster_outbox_lag_seconds", "Age of the oldest of them.", value=float(self._backlog.seconds)
+        )
+
+
+def _forget_dead() -> None:
+    """A process that was killed left its gauges behind: connections that nobody has any more."""
+    for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass  # it lives, as another user

@@ -5,6 +5,7 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -17,7 +18,7 @@ from domain.kit.sql import Database
 from domain.users.authentication import Authenticator
 from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
-from server.settings import Settings
+from server.settings import PREFIX, Settings, SettingsError
 
 
 def derived_key(settings: Settings, purpose: str) -> bytes:
@@ -52,6 +53,18 @@ async def connect_database(settings: Settings, application: str) -> Database:
         acquire_timeout=settings.database_pool_timeout,
         application=f"quartermaster {application}",
     )
+
+
+def migrate_database(settings: Settings) -> None:
+    """Bring the database to the newest revision. Raises SettingsError when it cannot be connected to."""
+    from migrations import upgrade  # noqa: PLC0415 - Alembic is large, and the API does without it
+
+    assert settings.database_url is not None
+    try:
+        upgrade(settings.database_url)
+    except (OSError, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SettingsError(f"{PREFIX}DATABASE_URL: this database cannot be used: {why}.") from None
 
 
 def connect_redis(settings: Settings) -> Redis:

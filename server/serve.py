@@ -2,28 +2,26 @@
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 
-from migrations import upgrade
 from server.admin import ensure_admin
 from server.embedded import running
+from server.process import migrate_database
 from server.settings import Settings, with_secret_key
 from server.supervisor import Child, supervise
 
-_out = Console()
+_out = Console(soft_wrap=True)  # a URL or a password that is broken in two cannot be copied
 
 
 def serve(settings: Settings) -> int:
     """Start the services that are not configured elsewhere, migrate, run the processes; returns an exit code."""
     settings = with_secret_key(settings)
     with _services(settings) as complete:
-        assert complete.database_url is not None
-        upgrade(complete.database_url)
+        migrate_database(complete)
         _welcome(complete)
         return asyncio.run(supervise(_children(complete), on_event=_say))
 
@@ -58,8 +56,10 @@ def _welcome(settings: Settings) -> None:
 
 
 def _children(settings: Settings) -> list[Child]:
-    # Files of processes that are long gone would be counted for ever.
-    shutil.rmtree(settings.metrics_folder, ignore_errors=True)
+    # Files of processes that are long gone would be counted for ever. The folder may hold other things too.
+    for kind in ("counter", "gauge", "histogram"):
+        for path in settings.metrics_folder.glob(f"{kind}_*.db"):
+            path.unlink(missing_ok=True)
     environment = {**os.environ, **settings.environment()}
     command = [sys.executable, "-m", "server"]
     return [Child(name, [*command, name], environment) for name in ("api", "worker", "relay")]

@@ -5,6 +5,7 @@ Each is an environment variable with the prefix `QM_`. Nothing else in the code 
 
 import secrets
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -120,6 +121,22 @@ class Settings(BaseSettings):
             raise ValueError("it begins with http:// or https://")
         return value
 
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _has_otel(cls, value: str | None) -> str | None:
+        if value is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("it needs an extra that is not here: pip install quartermaster[otel]")
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _has_sentry(cls, value: str | None) -> str | None:
+        if value is not None and not _is_installed("sentry_sdk"):
+            raise ValueError("it needs an extra that is not here: pip install quartermaster[sentry]")
+        if value is not None and not (urlsplit(value).scheme in ("http", "https") and urlsplit(value).username):
+            raise ValueError("it looks like https://key@host/project")
+        return value
+
     @field_validator("secret_key")
     @classmethod
     def _long_enough(cls, value: str | None) -> str | None:
@@ -182,6 +199,13 @@ class Settings(BaseSettings):
             text = ",".join(value) if isinstance(value, list) else str(value)
             values[f"{PREFIX}{name.upper()}"] = text
         return values
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None  # imports what is around it, not the module
+    except ModuleNotFoundError:
+        return False
 
 
 def load_settings(**overrides: Any) -> Settings:

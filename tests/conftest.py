@@ -8,8 +8,9 @@ processes over HTTP. Tests share a server but not a client (organisation): each 
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import asyncpg
@@ -76,6 +77,27 @@ def stack(database_url: str, worker_name: str, tmp_path_factory: pytest.TempPath
         QM_INTROSPECTION="true",
     ) as stack:
         yield stack
+
+
+StackOf = Callable[..., AbstractContextManager[Stack]]
+
+
+@pytest.fixture(scope="session")
+def stack_of(worker_name: str, tmp_path_factory: pytest.TempPathFactory) -> StackOf:
+    """Starts another `quartermaster serve` with other settings, on a new database and Redis namespace."""
+
+    def start(**settings: str) -> AbstractContextManager[Stack]:
+        url, name = os.environ[_POSTGRES], f"qm_{worker_name}_{uuid.uuid4().hex[:8]}"
+        asyncio.run(_make_database(url, name, _TEMPLATE))
+        given = {
+            "QM_DATABASE_URL": _with_database(url, name),
+            "QM_REDIS_URL": os.environ[_REDIS],
+            "QM_REDIS_NAMESPACE": name,
+            "QM_SECRET_KEY": "a secret key of the tests, long enough",
+        }
+        return Stack.started(tmp_path_factory.mktemp("data"), **{**given, **settings})
+
+    return start
 
 
 @pytest.fixture

@@ -19,14 +19,19 @@ class _Parts(dramatiq.Middleware):
 
     def __init__(self, open_parts: Callable[[], Awaitable[WorkerParts]]) -> None:
         self._open_parts = open_parts
+        self.failure: Exception | None = None
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
-        install(wait_for(self._open_parts()))
+        try:
+            install(wait_for(self._open_parts()))
+        except Exception as error:  # noqa: BLE001 - Dramatiq would log it and work on without the parts
+            self.failure = error
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
-        # Before the middleware that stops the loop: what comes later in the list is ended first.
-        wait_for(parts().database.close())
-        install(None)
+        if self.failure is None:
+            # Before the middleware that stops the loop: what comes later in the list is ended first.
+            wait_for(parts().database.close())
+            install(None)
 
 
 def run_worker(
@@ -36,9 +41,16 @@ def run_worker(
     threads: int,
     stop: threading.Event,
 ) -> None:
-    """Work on every queue of the broker until `stop` is set; then finish what is under way, within 7 s."""
-    broker.add_middleware(_Parts(open_parts))
+    """Work on every queue of the broker until `stop` is set; then finish what is under way, within 7 s.
+
+    Raises what `open_parts` raises.
+    """
+    opening = _Parts(open_parts)
+    broker.add_middleware(opening)
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=_IDLE_POLL)
     worker.start()
-    stop.wait()
+    if opening.failure is None:
+        stop.wait()
     worker.stop(timeout=_STOP_WITHIN)
+    if opening.failure is not None:
+        raise opening.failure

@@ -14,14 +14,12 @@ from domain.kit.tables import Id
 _COLUMNS = [clients.c[name] for name in ClientRow.__annotations__]
 _live = clients.c.deleted_at.is_(None)
 
-BY_NAME = Order("NAME", False, func.lower(clients.c.name, type_=clients.c.name.type), lambda row: row.name.lower())
+BY_NAME = Order("NAME", False, func.lower(clients.c.name, type_=clients.c.name.type), lambda row: row.name, func.lower)
 
-_BY_IDS = Statement(
-    select(*_COLUMNS).where(
-        clients.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(clients.c.id), _live
-    ),
-    ClientRow,
+_by_ids = select(*_COLUMNS).where(
+    clients.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(clients.c.id)
 )
+_BY_IDS = {closed: Statement(_by_ids if closed else _by_ids.where(_live), ClientRow) for closed in (False, True)}
 _LIST = {
     after: Statement(
         paged(select(*_COLUMNS).where(_live, visible(clients.c.id)), clients.c.id, BY_NAME, after=after),
@@ -32,9 +30,14 @@ _LIST = {
 _COUNT = Statement(select(func.count()).select_from(clients).where(_live, visible(clients.c.id)))
 
 
-async def clients_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ClientRow | None]:
-    """The clients with these ids, aligned with them; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
+async def clients_by_ids(
+    db: Runner, scope: Scope, ids: Sequence[str], *, closed: bool = False
+) -> list[ClientRow | None]:
+    """The clients with these ids, aligned with them; None where there is none in the scope.
+
+    Deleted ones are there only for `closed`: what they owned still names them.
+    """
+    rows = {row.id: row for row in await db.all(_BY_IDS[closed], ids=list(ids), scope=scope.client_id)}
     return [rows.get(client_id) for client_id in ids]
 
 

@@ -17,6 +17,8 @@ from domain.kit.secrets import DEVICE_TOKEN, NewToken, new_token
 from domain.kit.sql import Row, Statement, insertion
 from domain.kit.transactions import Transaction
 
+# What may be changed, and what callers and events call it.
+_TOLD = {"name": "name", "enabled": "enabled", "wake_interval_seconds": "wakeIntervalSeconds"}
 _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
 
 _INSERT = Statement(
@@ -43,7 +45,13 @@ _SET_TOKEN = Statement(
 _DEREGISTER = Statement(
     update(devices)
     .where(devices.c.id == bindparam("device"))
-    .values(deregistered_at=func.now(), token_hash=None, updated_at=func.now())
+    .values(
+        deregistered_at=func.now(),
+        token_hash=None,
+        token_prefix=None,
+        token_created_at=None,
+        updated_at=func.now(),
+    )
 )
 
 
@@ -94,7 +102,10 @@ async def register_device(
 
 
 async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes: Any) -> None:
-    """Set `name`, `enabled`, `wake_interval_seconds`: those that are given, no others."""
+    """Set `name`, `enabled`, `wake_interval_seconds`: those that are given, no others. Raises Invalid for None."""
+    for name, value in changes.items():
+        if value is None:
+            raise Invalid("This cannot be null: leave it out to keep it.", argument=_TOLD[name])
     held = await _hold(tx, scope, device_id)
     if "name" in changes:
         changes["name"] = checked_name(changes["name"])
@@ -108,14 +119,13 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
         device=device_id,
         **{f"new_{name}": value for name, value in changed.items()},
     )
-    before = {name: getattr(held, name) for name in changed}
     tx.emit(
         scope,
         "device.updated",
         client_id=held.client_id,
         subject=("Device", device_id),
-        before=before,
-        after=changed,
+        before={_TOLD[name]: getattr(held, name) for name in changed},
+        after={_TOLD[name]: value for name, value in changed.items()},
     )
 
 

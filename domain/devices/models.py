@@ -1,6 +1,7 @@
 """The table of devices. A deregistered device keeps its row, for its images still name it."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -13,7 +14,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     TextClause,
-    func,
+    literal_column,
     text,
 )
 
@@ -71,16 +72,11 @@ devices = Table(
     Index("ix_devices_client_created", "client_id", "id", postgresql_where=_REGISTERED),
 )
 
-# What the search looks in: the words of the key and of the name.
-SEARCHED = func.to_tsvector(
-    text("'simple'::regconfig"), text("translate(devices.key, '-_.:/', '     ') || ' ' || devices.name")
-)
-Index(
-    "ix_devices_search",
-    text("to_tsvector('simple'::regconfig, translate(key, '-_.:/', '     ') || ' ' || name)"),
-    postgresql_using="gin",
-    _table=devices,
-)
+# What the search looks in: the words of the key and of the name. Punctuation is taken out first, because
+# PostgreSQL reads "Fridge-2" as the words "fridge" and "-2", and "door/left" as one path.
+_WORDS = "to_tsvector('simple'::regconfig, translate({key} || ' ' || {name}, '-_.:/@+&;=?~#<>', '               '))"
+SEARCHED: Any = literal_column(_WORDS.format(key="devices.key", name="devices.name"))
+Index("ix_devices_search", text(_WORDS.format(key="key", name="name")), postgresql_using="gin", _table=devices)
 
 
 class DeviceRow(Row):

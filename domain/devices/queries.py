@@ -28,7 +28,8 @@ ORDERS = {
     for direction in ["DESC" if descending else "ASC"]
     for order in (
         Order(f"KEY_{direction}", descending, devices.c.key, lambda row: row.key),
-        Order(f"NAME_{direction}", descending, _name, lambda row: row.name.lower()),
+        # Folded by the database on both sides: Python's idea of lower case differs (ΟΔΟΣ, İ).
+        Order(f"NAME_{direction}", descending, _name, lambda row: row.name, func.lower),
         Order(f"CREATED_AT_{direction}", descending, devices.c.id, lambda row: row.id),
         Order(f"LAST_SEEN_AT_{direction}", descending, _seen, lambda row: row.last_seen_at or _NEVER),
     )
@@ -111,7 +112,7 @@ async def list_devices(
 
 def prefix_query(words: str) -> str:
     """A full-text query for rows with words that begin as these do. Raises Invalid when there is no word."""
-    found = re.findall(r"\w+", words)
+    found = re.findall(r"[^\W_]+", words)
     if not found:
         raise Invalid("Search for at least one letter or digit.", argument="search")
     return " & ".join(f"{word}:*" for word in found[:10])

@@ -51,9 +51,10 @@ class _Subscriber:
         self._events: deque[EventRow] = deque()
         self._arrived = asyncio.Event()
         self._overflowed = False
+        self._error: Exception | None = None
 
     def offer(self, event: EventRow) -> None:
-        if self._overflowed or not self.wanted(event):
+        if self._overflowed or self._error or not self._wants(event):
             return
         if len(self._events) >= _QUEUE:
             self._overflowed = True
@@ -63,8 +64,18 @@ class _Subscriber:
             self._events.append(event)
         self._arrived.set()
 
+    def _wants(self, event: EventRow) -> bool:
+        try:
+            return self.wanted(event)
+        except Exception as error:  # noqa: BLE001 - its own subscriber is told; the others go on
+            self._error = error
+            self._arrived.set()
+            return False
+
     async def take(self) -> EventRow:
         while not self._events:
+            if self._error:
+                raise self._error
             if self._overflowed:
                 raise SlowSubscriber("You fell too far behind. Subscribe again with `after`: nothing is lost.")
             self._arrived.clear()
@@ -159,10 +170,12 @@ class Feed:
         try:
             while rows := await events_onward(self._database, SYSTEM, self.position, _BATCH):
                 for event in rows:
+                    self.position = event.position  # first: whatever goes wrong, none is handed out twice
                     self._hand_out(event)
-                self.position = rows[-1].position
         except Refusal as error:
             _log.warning("live events wait: the log cannot be read", error=str(error))
+        except Exception:  # noqa: BLE001 - without the feed nothing is live, and nothing revoked at once
+            _log.exception("live events could not be handed out")
 
     def _hand_out(self, event: EventRow) -> None:
         for listener in self._listeners:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Interval, and_, bindparam, exists, func, literal, or_, select, update
+from sqlalchemy import Interval, and_, bindparam, exists, false, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import TEXT, insert
 
 from domain.devices.models import devices
@@ -83,7 +83,11 @@ _duplicate = (
         images.c.device_id == bindparam("device_id", type_=Id),
         or_(images.c.idempotency_key == bindparam("idempotency_key", type_=TEXT), _same_bytes),
     )
-    .order_by(images.c.id)
+    # What was sent under this key counts before what only has the same bytes: another image's is a conflict.
+    .order_by(
+        func.coalesce(images.c.idempotency_key == bindparam("idempotency_key", type_=TEXT), false()).desc(),
+        images.c.id,
+    )
     .limit(1)
     .cte("duplicate")
 )

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -100,6 +101,8 @@ class FolderStore:
     """Blobs as files below a folder. Safe for many processes on one machine."""
 
     def __init__(self, root: Path, signer: LinkSigner) -> None:
+        with suppress(OSError):  # `check` says what is wrong with it
+            root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self._incoming = root / "incoming"
         self._signer = signer
@@ -240,7 +243,8 @@ def _open_new(path: Path) -> int:
     try:
         return os.open(path, flags, 0o640)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not its parents: when the root itself is gone, a disk was unmounted, and a new folder would hide that.
+        path.parent.mkdir(exist_ok=True)
         return os.open(path, flags, 0o640)
 
 

@@ -31,13 +31,15 @@ MAX_PAGE = 100
 class Order:
     """A way to sort a list: by one expression, ties broken by the id.
 
-    `read` gives a row's value of the expression. An order by the id column itself is one by time of making.
+    `read` gives what the cursor holds of a row; `sorted_as` makes of that, in SQL, the expression's value, for
+    what Python would compute a little differently. An order by the id column itself is one by time of making.
     """
 
     name: str
     descending: bool
     expression: ColumnElement[Any]
     read: Callable[[Any], Any]
+    sorted_as: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda value: value
 
     def cursor(self, row: Any) -> str:
         return encode_cursor(self.name, self.read(row), row.id)
@@ -129,7 +131,7 @@ def paged(
     keys = [row_id] if order.expression is row_id else [order.expression, row_id]
     if after:
         last: list[Any] = [
-            bindparam("after_value", type_=order.expression.type),
+            order.sorted_as(bindparam("after_value", type_=order.expression.type)),
             bindparam("after_id", type_=row_id.type),
         ]
         here, there = tuple_(*keys), tuple_(*last[-len(keys) :])

@@ -211,11 +211,15 @@ class Database(Runner):
 
 
 async def fetch(connection: Connection, statement: Statement[R], arguments: list[Any]) -> list[R]:
-    """Run a statement on one connection. Raises Invalid for an id that is none."""
+    """Run a statement on one connection. Raises Invalid for an id that is none, and for text with a NUL."""
     try:
         rows: list[R] = await connection.fetch(statement.text, *arguments, record_class=statement.row)
+    except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError):
+        raise Invalid("Text cannot hold the NUL character.") from None
     except asyncpg.DataError as error:
         # asyncpg wraps whatever a codec raises; ids are checked there, in one place for all statements.
+        if isinstance(error.__cause__, OverflowError):
+            raise Invalid("A number or a time is out of range.") from None
         raise (error.__cause__ if isinstance(error.__cause__, Invalid) else error) from None
     return rows
 

@@ -11,6 +11,7 @@ import jwt
 from limits import RateLimitItem
 from sqlalchemy import bindparam, func, select, update
 
+from domain.clients.models import clients
 from domain.kit.errors import NotFound, Unauthenticated
 from domain.kit.ids import is_id, new_id
 from domain.kit.limits import Limiter
@@ -58,18 +59,27 @@ class _Family(Row):
 
 _USER_COLUMNS = [users.c[name] for name in UserRow.__annotations__]
 _BY_EMAIL = Statement(
-    select(*_USER_COLUMNS, users.c.password_hash).where(
+    select(*_USER_COLUMNS, users.c.password_hash)
+    .outerjoin(clients, clients.c.id == users.c.client_id)
+    .where(
         func.lower(users.c.email) == func.lower(bindparam("email", type_=users.c.email.type)),
         users.c.deleted_at.is_(None),
+        clients.c.deleted_at.is_(None),
     ),
     _Credentials,
 )
 _START = Statement(insertion(sessions, "id", "user_id", "refresh_hash", "expires_at"))
 _LOGGED_IN = Statement(update(users).where(users.c.id == bindparam("user")).values(last_login_at=func.now()))
-_alive = sessions.c.revoked_at.is_(None) & (sessions.c.expires_at > func.now()) & users.c.deleted_at.is_(None)
+_alive = (
+    sessions.c.revoked_at.is_(None)
+    & (sessions.c.expires_at > func.now())
+    & users.c.deleted_at.is_(None)
+    & clients.c.deleted_at.is_(None)
+)
 _FAMILY = Statement(
     select(sessions.c.user_id, sessions.c.refresh_hash, users.c.client_id, users.c.role, _alive.label("alive"))
     .join(users, users.c.id == sessions.c.user_id)
+    .outerjoin(clients, clients.c.id == users.c.client_id)
     .where(sessions.c.id == bindparam("session"))
     .with_for_update(of=sessions),
     _Family,

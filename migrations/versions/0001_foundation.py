@@ -162,7 +162,11 @@ def upgrade() -> None:
     op.create_index(
         "ix_devices_search",
         "devices",
-        [sa.literal_column("to_tsvector('simple'::regconfig, translate(key, '-_.:/', '     ') || ' ' || name)")],
+        [
+            sa.literal_column(
+                "to_tsvector('simple'::regconfig, translate(key || ' ' || name, '-_.:/@+&;=?~#<>', '               '))"
+            )
+        ],
         unique=False,
         postgresql_using="gin",
     )

@@ -80,6 +80,7 @@ class _Parts:
         self._value = b""
         self._part = ""
         self._seen: set[str] = set()
+        self._ended = False
         self._parser = MultipartParser(
             boundary,
             {
@@ -88,6 +89,7 @@ class _Parts:
                 "on_header_value": self._header_value,
                 "on_header_end": self._header_end,
                 "on_part_data": self._data,
+                "on_end": self._end,
             },
         )
 
@@ -105,6 +107,8 @@ class _Parts:
             self._parser.finalize()
         except FormParserError as error:
             raise Invalid(f"The form is malformed: {error}", code="BAD_FORM") from None
+        if not self._ended:
+            raise Invalid("The form does not end in its boundary.", code="BAD_FORM")
         if "image" not in self._seen:
             raise Invalid("The form has no part `image`.", code="BAD_FORM")
 
@@ -136,6 +140,9 @@ class _Parts:
                 raise Invalid(f"The form has two parts `{self._part}`.", code="BAD_FORM")
             self._seen.add(self._part)
         self._header = self._value = b""
+
+    def _end(self) -> None:
+        self._ended = True
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part == "image":

@@ -20,7 +20,10 @@ _HEADERS = {
     "x-captured-at": "capturedAt",
     "x-content-sha256": "sha256",
 }
-_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):", re.IGNORECASE)
+_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]+=*):", re.IGNORECASE)
+_SHA256_BYTES = 32
+_LARGEST = 1 << 31
+_YEARS = range(2, 9999)  # asyncpg takes the first and the last moment of a datetime for infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def _whole_number(said: Mapping[str, Any], name: str) -> int | None:
     number = _number(said, name)
     if number is None:
         return None
-    if not math.isfinite(number):
+    if not math.isfinite(number) or abs(number) > _LARGEST:
         raise Invalid(f"{name} is not a number.", argument=name)
     return round(number)
 
@@ -77,22 +80,38 @@ def _moment(said: Mapping[str, Any]) -> datetime | None:
         return None
     try:
         if str(value).replace(".", "", 1).isdigit():
-            return datetime.fromtimestamp(float(value), UTC)
-        moment = datetime.fromisoformat(str(value))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+            moment = datetime.fromtimestamp(float(value), UTC)
+        else:
+            moment = datetime.fromisoformat(str(value))
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        if moment.year not in _YEARS:
+            raise ValueError(moment.year)
+        return moment
     except (ValueError, OverflowError, OSError):
         raise Invalid("capturedAt is neither ISO 8601 nor seconds since 1970.", argument="capturedAt") from None
 
 
 def _hash(said: Mapping[str, Any], content_digest: str | None) -> str | None:
-    if content_digest is not None and (found := _DIGEST.search(content_digest)):
-        try:
-            return base64.b64decode(found[1], validate=True).hex()
-        except binascii.Error:
-            raise Invalid("Content-Digest is not base64.", argument="Content-Digest") from None
-    value = said.get("sha256")
+    digest, value = _digest(content_digest), said.get("sha256")
     if value is None:
-        return None
+        return digest
     if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Fa-f]{64}", value):
         raise Invalid("The SHA-256 has 64 hexadecimal digits.", argument="sha256")
+    if digest not in (None, value.lower()):
+        raise Invalid("Content-Digest and the SHA-256 contradict each other.", argument="sha256")
     return value.lower()
+
+
+def _digest(header: str | None) -> str | None:
+    """The SHA-256 of a Content-Digest (RFC 9530) in hex; None when it names other algorithms only."""
+    if header is None or "sha-256" not in header.lower():
+        return None
+    try:
+        found = _DIGEST.search(header)
+        digest = base64.b64decode(found[1], validate=True) if found else b""
+    except binascii.Error:
+        digest = b""
+    # One that cannot be read was meant as a check: to go on without it would break what the device relies on.
+    if len(digest) != _SHA256_BYTES:
+        raise Invalid("Content-Digest is not `sha-256=:…:` with 32 bytes of base64.", argument="Content-Digest")
+    return digest.hex()

@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,21 +15,33 @@ from websockets.asyncio.client import ClientConnection
 from tests.support.api import Api
 
 _PATIENCE = 15.0
+_PROTOCOL = "graphql-transport-ws"
+
+
+@asynccontextmanager
+async def connected(
+    url: str, *, subprotocols: tuple[str, ...] = (_PROTOCOL,), **options: Any
+) -> AsyncIterator[ClientConnection]:
+    """A WebSocket on which nothing was said yet. `options` are those of websockets' `connect`."""
+    address = url.replace("http", "ws", 1) + "/graphql"
+    offered = [websockets.Subprotocol(name) for name in subprotocols] or None
+    async with websockets.connect(address, subprotocols=offered, max_size=None, **options) as connection:
+        yield connection
 
 
 class Socket:
-    """A graphql-transport-ws connection that was acknowledged."""
+    """A graphql-transport-ws connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
         self._ids = itertools.count(1)
+        self._early: deque[dict[str, Any]] = deque()  # what came while a pong was waited for
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, url: str, token: str | None) -> AsyncIterator["Socket"]:
-        address = url.replace("http", "ws", 1) + "/graphql"
-        subprotocols = [websockets.Subprotocol("graphql-transport-ws")]
-        async with websockets.connect(address, subprotocols=subprotocols, max_size=None) as connection:
+    async def opened(cls, url: str, token: str | None, **options: Any) -> AsyncIterator["Socket"]:
+        """One that was acknowledged."""
+        async with connected(url, **options) as connection:
             socket = cls(connection)
             payload = {"authorization": f"Bearer {token}"} if token else {}
             await socket.send({"type": "connection_init", "payload": payload})
@@ -40,8 +53,21 @@ class Socket:
 
     async def receive(self) -> dict[str, Any]:
         """The next message. Raises ConnectionClosed, with the code, when the server closed."""
+        return self._early.popleft() if self._early else await self._next()
+
+    async def _next(self) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(await asyncio.wait_for(self.connection.recv(), _PATIENCE))
         return message
+
+    async def until_closed(self) -> tuple[int, str, list[dict[str, Any]]]:
+        """The code and the reason with which the server closes, and what it still said before."""
+        said = list(self._early)
+        try:
+            while True:
+                said.append(await self._next())
+        except websockets.ConnectionClosed as closed:
+            assert closed.rcvd is not None, "the connection was cut, not closed"
+            return closed.rcvd.code, closed.rcvd.reason, said
 
     async def subscribe(self, query: str, **variables: Any) -> "Subscription":
         """Start an operation; it is live when this returns, as far as the protocol can tell."""
@@ -51,10 +77,15 @@ class Socket:
         await self.ping()
         return Subscription(self, operation)
 
-    async def ping(self) -> None:
-        """Wait until the server has handled everything that was sent before."""
+    async def ping(self) -> list[dict[str, Any]]:
+        """Wait until the server has handled everything that was sent before; what it has said of it so far.
+
+        `receive` gives these messages later, too.
+        """
         await self.send({"type": "ping"})
-        assert (await self.receive())["type"] == "pong"
+        while (message := await self._next())["type"] != "pong":
+            self._early.append(message)
+        return list(self._early)
 
 
 class Subscription:
@@ -73,6 +104,26 @@ class Subscription:
 
     async def complete(self) -> None:
         await self.socket.send({"id": self.operation, "type": "complete"})
+
+
+@asynccontextmanager
+async def following(
+    transport: str, url: str, api: Api, query: str, **variables: Any
+) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+    """A subscription over `ws` or `sse`: a function that waits for the data of the next result."""
+    if transport == "ws":
+        async with Socket.opened(url, api.token) as socket:
+            yield (await socket.subscribe(query, **variables)).next
+        return
+    async with event_stream(api, query, **variables) as events:
+
+        async def next_data() -> Any:
+            event, payload = await asyncio.wait_for(anext(events), _PATIENCE)
+            assert event == "next", (event, payload)
+            assert not payload.get("errors"), payload
+            return payload["data"]
+
+        yield next_data
 
 
 @asynccontextmanager

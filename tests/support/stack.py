@@ -1,13 +1,14 @@
 """A running `quartermaster serve`, as its operator would start it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,10 @@ class Stack:
     def wait_until_healthy(self, within: float = 40) -> None:
         wait_until(self.is_healthy, within=within, what="the server's health")
 
+    def child(self, name: str) -> int:
+        """The process number of a child (`api`, `worker`, `relay`) as it was started last."""
+        return int(re.findall(rf"^{name}: started \(process (\d+)\)", self.output(), re.MULTILINE)[-1])
+
     def output(self) -> str:
         """Everything that it printed and logged."""
         return self.log.read_text(errors="replace")
@@ -115,3 +120,9 @@ class Stack:
         if self.token is None:
             self.token = (await api.login(ADMIN_EMAIL, ADMIN_PASSWORD)).token
         return api.with_token(self.token)
+
+    @asynccontextmanager
+    async def signed_in(self) -> AsyncIterator[Api]:
+        """A client of this stack alone, as its first admin."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=20) as http:
+            yield await self.admin(Api(http))
