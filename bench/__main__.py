@@ -2,8 +2,11 @@
 
 import argparse
 import asyncio
+import os
+import time
 from collections.abc import Awaitable, Callable
 
+import psutil
 from rich.console import Console
 
 from bench import latency, memory, processing, read_path, reads, startup, uploads, wake_up
@@ -28,16 +31,38 @@ _err = Console(stderr=True)
 async def run(names: list[str]) -> list[Report]:
     """Run them in the order of the tables above; those on a fleet share one server."""
     reports = []
-    if chosen := [name for name in ON_A_FLEET if name in names]:
+    if on_a_fleet := [(name, measure) for name, measure in ON_A_FLEET.items() if name in names]:
         async with opened() as fleet:
-            for name in chosen:
+            for name, measure in on_a_fleet:
                 _err.print(f"measuring {name} ...")
-                reports.append(await ON_A_FLEET[name](fleet))
-    for name in ALONE:
+                reports.append(await measure(fleet))
+    for name, measure_alone in ALONE.items():
         if name in names:
             _err.print(f"measuring {name} ...")
-            reports.append(await ALONE[name]())
+            reports.append(await measure_alone())
     return reports
+
+
+class Neighbours:
+    """What everything else on this machine used of its processors while this one worked."""
+
+    def __init__(self) -> None:
+        self._started, self._busy, self._own = time.monotonic(), _busy(), _own()
+
+    def cores(self) -> float:
+        """Cores in use by others, on average. Right when all our children have ended."""
+        seconds = time.monotonic() - self._started
+        return max(0.0, (_busy() - self._busy - (_own() - self._own)) / seconds)
+
+
+def _busy() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
+
+
+def _own() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def main() -> None:
@@ -47,9 +72,11 @@ def main() -> None:
     names = parser.parse_args().names
     if unknown := set(names) - set(known):
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    neighbours = Neighbours()
     reports = asyncio.run(run(names or known))
-    show(reports)
-    save(reports)
+    caption = f"Other programs used {neighbours.cores():.1f} of {psutil.cpu_count()} processors meanwhile."
+    show(reports, caption)
+    save(reports, caption)
     _err.print(f"Written to {RESULTS}.")
 
 

@@ -40,9 +40,8 @@ def write(path: Path, data: bytes) -> None:
 
 async def disk(spec: dict[str, Any]) -> dict[str, Any]:
     """As many files and rows as can be made safe, so many at once, in so many seconds."""
-    folder, at_once = Path(spec["folder"]), spec["at_once"]
-    folder.mkdir(parents=True, exist_ok=True)
-    image, numbers, done = Path(spec["image"]).read_bytes(), count(), 0
+    folder, at_once = _folder(spec), spec["at_once"]
+    image, numbers, done = _read(spec["image"]), count(), 0
     threads = ThreadPoolExecutor(at_once)
     loop = asyncio.get_running_loop()
     async with asyncpg.create_pool(spec["database_url"], min_size=at_once, max_size=at_once) as pool:
@@ -77,14 +76,24 @@ def picture(original: Path, folder: Path) -> None:
 
 async def pillow(spec: dict[str, Any]) -> dict[str, Any]:
     """So many photographs, by so many threads."""
-    folder = Path(spec["folder"])
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(spec)
     paths = [Path(path) for path in spec["images"]]
     picture(paths[0], folder)  # Pillow loads its plugins at the first
     cpu, started = _cpu(), time.perf_counter()
     with ThreadPoolExecutor(spec["threads"]) as threads:
-        list(threads.map(picture, (paths[number % len(paths)] for number in range(spec["count"])), [folder] * spec["count"]))
+        for number in range(spec["count"]):
+            threads.submit(picture, paths[number % len(paths)], folder)
     return {"count": spec["count"], "seconds": time.perf_counter() - started, "cpu": _cpu() - cpu}
+
+
+def _folder(spec: dict[str, Any]) -> Path:
+    folder = Path(spec["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes()
 
 
 def _cpu() -> float:

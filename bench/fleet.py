@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,8 +52,11 @@ class Processes:
 
     def _postgres_cpu(self) -> float:
         ended = self.postgres.cpu_times()
-        return _cpu(self.postgres) + ended.children_user + ended.children_system + sum(
-            _cpu(child) for child in self.postgres.children(recursive=True)
+        return (
+            _cpu(self.postgres)
+            + ended.children_user
+            + ended.children_system
+            + sum(_cpu(child) for child in self.postgres.children(recursive=True))
         )
 
     @contextmanager
@@ -103,9 +106,7 @@ class Fleet:
 
     async def relayed(self) -> None:
         """Wait until the outbox is empty."""
-        async with asyncio.timeout(_PATIENCE):
-            while await self.database.fetchval("SELECT count(*) FROM outbox"):
-                await asyncio.sleep(0.02)
+        await _none(lambda: self.database.fetchval("SELECT count(*) FROM outbox"))
 
     async def waiting(self) -> int:
         """Images that are neither READY nor REJECTED."""
@@ -114,17 +115,23 @@ class Fleet:
 
     async def settled(self) -> None:
         """Wait until every image was looked at and every event told."""
-        async with asyncio.timeout(_PATIENCE):
-            while await self.waiting():
-                await asyncio.sleep(0.02)
+        await _none(self.waiting)
         await self.relayed()
 
     async def drop_backlog(self) -> None:
         """Forget the images that nobody looked at, so that the next round begins like the first."""
         await self.relayed()
         await self.database.execute("UPDATE images SET status = 'READY' WHERE status = 'RECEIVED'")
-        await self.settled()
         await self.database.execute("CHECKPOINT")
+
+
+async def _none(count: Callable[[], Awaitable[int]]) -> None:
+    """Wait until there is none left."""
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            if not await count():
+                return
+            await asyncio.sleep(0.02)
 
 
 async def apart(module: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ IMAGES = 60
 GOAL_MS = 50.0
 _QUERY = "subscription { imageUpdates { type event { subjectId } } }"
 _IDLE_SECONDS = 5.0
+_STAGES = ("until the worker has it", "in the worker", "into the log", "to the subscriber")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ async def measure(fleet: Fleet) -> Report:
 
 
 async def _photograph(fleet: Fleet, updates: Subscription, original: Path) -> _Sight:
-    answer = await fleet.devices[0].upload(different(original.read_bytes()))
+    image = await asyncio.to_thread(original.read_bytes)
+    answer = await fleet.devices[0].upload(different(image))
     accepted = time.time()
     image_id = answer.json()["imageId"]
     while True:
@@ -84,7 +86,7 @@ async def _where(fleet: Fleet, sights: list[_Sight], report: Report) -> None:
     """Split the time by what the worker logged and when the log got the event."""
     jobs = _jobs(fleet.stack.output())
     statement = "SELECT recorded_at FROM events WHERE subject_id = $1 AND type = 'image.ready'"
-    stages: dict[str, list[float]] = {"until the worker has it": [], "in the worker": [], "into the log": [], "to the subscriber": []}
+    stages: dict[str, list[float]] = {name: [] for name in _STAGES}
     for sight in sights:
         ended, seconds = jobs[sight.image_id]
         recorded = (await fleet.database.fetchval(statement, sight.image_id)).timestamp()

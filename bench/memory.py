@@ -16,7 +16,9 @@ _SECONDS = 3.0
 async def measure(fleet: Fleet) -> Report:
     images = photographs(fleet.folder / "photographs", 1, size=UPLOAD_BYTES)
     await fleet.upload(images, 8, seconds=_SECONDS)
-    await fleet.load(kind="graphql", token=fleet.org.viewer.token, query=WITH_IMAGES, connections=8, seconds=_SECONDS)
+    await fleet.load(
+        kind="graphql", token=fleet.org.viewer.token, query=WITH_IMAGES, connections=8, seconds=_SECONDS
+    )
     await fleet.settled()
     report = Report("memory")
     processes = fleet.processes
@@ -26,9 +28,9 @@ async def measure(fleet: Fleet) -> Report:
         goal, met = (f"≤ {GOAL_MB:.0f} MB", rss <= GOAL_MB) if is_api else ("", None)
         report.add(f"RSS of {name}", rss, "MB", goal=goal, met=met, note=f"USS {uss:.0f} MB")
     family = [processes.postgres, *processes.postgres.children(recursive=True)]
-    each = [_megabytes(process) for process in family]
-    note = f"RSS {sum(rss for rss, _, _ in each):.0f} MB, USS {sum(uss for _, uss, _ in each):.0f} MB, {len(family)} processes"
-    report.add("PSS of postgres", sum(pss for _, _, pss in each), "MB", note=note)
+    rss, uss, pss = (sum(part) for part in zip(*map(_megabytes, family), strict=True))
+    note = f"RSS {rss:.0f} MB, USS {uss:.0f} MB, {len(family)} processes"
+    report.add("PSS of postgres", pss, "MB", note=note)
     return report
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.fleet import Fleet, apart, photographs
-from bench.report import Report, typical
+from bench.report import Report, shares, typical
 
 ROUNDS = 3
 IMAGES = 100
@@ -27,19 +27,18 @@ async def measure(fleet: Fleet) -> Report:
         bare.append(await _bare(fleet, images))
         ours.append(await _product(fleet, images, IMAGES))
     bare.append(await _bare(fleet, images))
-    # Beside the mean of the bare rounds before and after it, because machines slow down and speed up.
-    shares = [2 * _rate(one) / (_rate(a) + _rate(b)) for one, a, b in zip(ours, bare, bare[1:], strict=False)]
-    share = typical(shares)
-    limit = typical([_rate(one) for one in bare])
+    rates, limits = [_rate(one) for one in ours], [_rate(one) for one in bare]
+    each = shares(rates, limits)
     report = Report("processing")
     report.add(
-        "images made ready, 2 threads",
-        share * limit,
+        f"images made ready, {THREADS} threads",
+        typical(rates),
         "/s",
-        bare=limit,
+        bare=typical(limits),
         goal=f"≥ {GOAL:.0%} of bare",
-        met=share >= GOAL,
-        note="shares: " + ", ".join(f"{one:.2f}" for one in shares),
+        met=typical(each) >= GOAL,
+        note="rounds: " + ", ".join(f"{one:.2f}" for one in each),
+        share=typical(each),
     )
     for name in ("worker", "postgres", "relay", "api", "redis"):
         report.add(f"CPU of {name}", typical([one["costs"][name] for one in ours]), "ms/image")

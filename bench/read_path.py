@@ -78,10 +78,9 @@ async def _reads(url: str, stack: AsyncExitStack) -> dict[str, Read]:
     await database.pool.execute(
         "INSERT INTO devices (id, client_id, key, name) VALUES ($1, $2, 'cam', 'Cam')", device_id, client_id
     )
-    options = {"jit": "off", "timezone": "UTC"}
-    engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://"), pool_size=2, connect_args={"server_settings": options}
-    )
+    options = {"server_settings": {"jit": "off", "timezone": "UTC"}}
+    address = url.replace("postgresql://", "postgresql+asyncpg://")
+    engine = create_async_engine(address, pool_size=2, connect_args=options)
     stack.push_async_callback(engine.dispose)
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     sessions = async_sessionmaker(engine, expire_on_commit=False)

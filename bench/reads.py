@@ -23,8 +23,8 @@ _DEVICES = f"""INSERT INTO devices (id, client_id, key, name, last_seen_at, batt
 _IMAGES = f"""INSERT INTO images (id, client_id, device_id, source, status, content_type, size_bytes, sha256,
         original_key, width, height, captured_at, received_at)
     SELECT {_ID.format(milliseconds=f"{_START}::bigint + n * {DEVICES} + row_number() OVER ()")},
-        d.client_id, d.id, 'DEVICE', 'READY', 'image/jpeg', 200000 + n, md5(d.id::text || n), 'originals/' || d.id || n,
-        1600, 1200, now() - n * interval '1 hour', now() - n * interval '1 hour'
+        d.client_id, d.id, 'DEVICE', 'READY', 'image/jpeg', 200000 + n, md5(d.id::text || n),
+        'originals/' || d.id || n, 1600, 1200, now() - n * interval '1 hour', now() - n * interval '1 hour'
     FROM devices d, generate_series(1, {IMAGES_EACH}) n WHERE d.key LIKE 'shelf-%'"""
 
 

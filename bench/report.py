@@ -17,7 +17,10 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 @dataclass(frozen=True)
 class Row:
-    """`value` and `bare` are in `unit`; `met` says whether the goal was reached, None where there is none."""
+    """`value` and `bare` are in `unit`; `met` says whether the goal was reached, None where there is none.
+
+    `share` is what `value` is of `bare` where that was taken round by round, which a busy machine disturbs less.
+    """
 
     what: str
     value: float
@@ -26,9 +29,12 @@ class Row:
     goal: str = ""
     met: bool | None = None
     note: str = ""
+    share: float | None = None
 
     @property
     def ratio(self) -> float | None:
+        if self.share is not None:
+            return self.share
         return self.value / self.bare if self.bare else None
 
 
@@ -49,13 +55,19 @@ class Report:
         goal: str = "",
         met: bool | None = None,
         note: str = "",
+        share: float | None = None,
     ) -> None:
-        self.rows.append(Row(what, value, unit, bare, goal, met, note))
+        self.rows.append(Row(what, value, unit, bare, goal, met, note, share))
 
 
 def typical(values: Sequence[float]) -> float:
     """The median."""
     return float(median(values))
+
+
+def shares(values: Sequence[float], bare: Sequence[float]) -> list[float]:
+    """Each value beside the mean of the bare ones before and after it, of which there is one more."""
+    return [2 * value / (before + after) for value, before, after in zip(values, bare, bare[1:], strict=False)]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -64,9 +76,18 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered)) - 1))]
 
 
-def show(reports: Sequence[Report]) -> None:
+def show(reports: Sequence[Report], caption: str) -> None:
     """Print one table of everything."""
-    table = Table("Measurement", "Value", "Bare limit", "Ratio", "Goal", "Notes", title="Quartermaster, measured")
+    table = Table(
+        "Measurement",
+        "Value",
+        "Bare limit",
+        "Ratio",
+        "Goal",
+        "Notes",
+        title="Quartermaster, measured",
+        caption=caption,
+    )
     for column in (1, 2, 3):
         table.columns[column].justify = "right"
     for report in reports:
@@ -89,11 +110,12 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
 
 
-def save(reports: Sequence[Report], path: Path = RESULTS) -> None:
+def save(reports: Sequence[Report], caption: str, path: Path = RESULTS) -> None:
     """Write everything to a file, over what was there."""
     path.parent.mkdir(exist_ok=True)
     content = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "caption": caption,
         "machine": {"cpus": psutil.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "measurements": {
             report.name: [{**asdict(row), "ratio": row.ratio} for row in report.rows] for report in reports

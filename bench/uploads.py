@@ -1,7 +1,8 @@
 """Uploads a second that are accepted durably, beside a loop that only writes, flushes and commits.
 
-Measured with the worker standing still (what accepting costs) and with it running (what a fleet sees while
-its photographs are processed on the same cores).
+The bare limit is measured with as many at once as there are connections, and with one. The product is measured
+with the worker standing still (what accepting costs) and with it running (what a fleet sees while its
+photographs are processed on the same cores).
 """
 
 import shutil
@@ -9,67 +10,88 @@ from pathlib import Path
 from typing import Any
 
 from bench.fleet import UPLOAD_BYTES, Fleet, apart, photographs
-from bench.report import Report, typical
+from bench.report import Report, shares, typical
 
-ROUNDS = 3
-SECONDS = 4.0
+ROUNDS = 5
+SECONDS = 2.0
 GOAL = 0.70
+CONNECTIONS = 8
 _COSTS = ("api", "postgres", "relay", "redis", "load")
 
+Results = list[dict[str, Any]]
 
-async def measure(fleet: Fleet, *, rounds: int = ROUNDS, seconds: float = SECONDS) -> Report:
+
+async def measure(fleet: Fleet) -> Report:
     images = photographs(fleet.folder / "photographs", 1, size=UPLOAD_BYTES)
-    await _product(fleet, images, 8, 1.0)  # caches, statements, folders
-    eights: list[dict[str, Any]] = []
-    ones, running, bare_eights, bare_ones = (list[dict[str, Any]]() for _ in range(4))
-    for _ in range(rounds):
-        bare_eights.append(await _bare(fleet, images[0], 8, seconds))
-        eights.append(await _product(fleet, images, 8, seconds))
-        running.append(await _product(fleet, images, 8, seconds, worker_runs=True))
-        bare_ones.append(await _bare(fleet, images[0], 1, seconds))
-        ones.append(await _product(fleet, images, 1, seconds))
+    await _paused(fleet, images, CONNECTIONS, 1.0)  # caches, statements, folders
+    many, running, single = Results(), Results(), Results()
+    bare_many, bare_single = Results(), Results()
+    for _ in range(ROUNDS):
+        bare_many.append(await _bare(fleet, images[0], CONNECTIONS))
+        many.append(await _paused(fleet, images, CONNECTIONS, SECONDS))
+        running.append(await _running(fleet, images))
+        bare_single.append(await _bare(fleet, images[0], 1))
+        single.append(await _paused(fleet, images, 1, SECONDS))
+    bare_many.append(await _bare(fleet, images[0], CONNECTIONS))
+    bare_single.append(await _bare(fleet, images[0], 1))
     report = Report("uploads")
-    limit_of_eight, limit_of_one = _rate(bare_eights), _rate(bare_ones)
-    accepted = _rate(eights)
-    met = accepted >= GOAL * limit_of_eight
-    goal = f"≥ {GOAL:.0%} of bare"
-    report.add("accepted, 8 connections", accepted, "/s", bare=limit_of_eight, goal=goal, met=met, note=_spread(eights))
-    report.add("accepted, 8 connections, worker running", _rate(running), "/s", bare=limit_of_eight)
-    report.add("accepted, 1 connection", _rate(ones), "/s", bare=limit_of_one)
-    report.add("latency p50, 8 connections", typical([one["p50"] * 1000 for one in eights]), "ms")
-    report.add("latency p99, 8 connections", typical([one["p99"] * 1000 for one in eights]), "ms")
-    for name in _COSTS:
-        report.add(f"CPU of {name}", typical([one["costs"][name] for one in eights]), "ms/upload")
-    for name in ("loop", "postgres"):
-        report.add(f"CPU of the bare limit's {name}", typical([one["costs"][name] for one in bare_eights]), "ms/upload")
+    _rates(report, many, running, single, bare_many, bare_single)
+    _costs(report, many, bare_many)
     return report
 
 
-def _rate(results: list[dict[str, Any]]) -> float:
-    return typical([one["count"] / one["seconds"] for one in results])
+def _rates(
+    report: Report, many: Results, running: Results, single: Results, bare_many: Results, bare_single: Results
+) -> None:
+    at_once = f"{CONNECTIONS} connections"
+    goal = f"≥ {GOAL:.0%} of bare"
+    _add(report, f"accepted, {at_once}; bare: {CONNECTIONS} at once", many, bare_many, goal)
+    _add(report, f"accepted, {at_once}; bare: one loop", many, bare_single, goal)
+    _add(report, "… with the worker running; bare: one loop", running, bare_single)
+    _add(report, "accepted, 1 connection; bare: one loop", single, bare_single)
+    for name in ("p50", "p99"):
+        report.add(f"latency {name}, {at_once}", typical([one[name] * 1000 for one in many]), "ms")
 
 
-def _spread(results: list[dict[str, Any]]) -> str:
-    return "rounds: " + ", ".join(f"{one['count'] / one['seconds']:.0f}" for one in results)
+def _add(report: Report, what: str, ours: Results, bare: Results, goal: str = "") -> None:
+    rates, limits = [_rate(one) for one in ours], [_rate(one) for one in bare]
+    each = shares(rates, limits)
+    report.add(
+        what,
+        typical(rates),
+        "/s",
+        bare=typical(limits),
+        goal=goal,
+        met=typical(each) >= GOAL if goal else None,
+        note="rounds: " + ", ".join(f"{one:.2f}" for one in each),
+        share=typical(each),
+    )
 
 
-async def _product(
-    fleet: Fleet, images: list[Path], connections: int, seconds: float, *, worker_runs: bool = False
-) -> dict[str, Any]:
-    if worker_runs:
+def _costs(report: Report, ours: Results, bare: Results) -> None:
+    for name in _COSTS:
+        report.add(f"CPU of {name}", typical([one["costs"][name] for one in ours]), "ms/upload")
+    for name in ("loop", "postgres"):
+        report.add(f"CPU of the bare {name}", typical([one["costs"][name] for one in bare]), "ms/upload")
+
+
+def _rate(result: dict[str, Any]) -> float:
+    return float(result["count"] / result["seconds"])
+
+
+async def _paused(fleet: Fleet, images: list[Path], connections: int, seconds: float) -> dict[str, Any]:
+    with fleet.processes.paused():
         result = await _loaded(fleet, images, connections, seconds)
-        with fleet.processes.paused():
-            await fleet.relayed()
-            await fleet.database.execute("UPDATE images SET status = 'READY' WHERE status = 'RECEIVED'")
-    else:
-        with fleet.processes.paused():
-            result = await _loaded(fleet, images, connections, seconds)
-            await fleet.relayed()
-            await fleet.database.execute("UPDATE images SET status = 'READY' WHERE status = 'RECEIVED'")
+        await fleet.drop_backlog()
     await fleet.settled()
-    await fleet.database.execute("CHECKPOINT")
-    if set(result["statuses"]) != {"201"}:
-        raise RuntimeError(f"uploads were not accepted: {result['statuses']}")
+    return result
+
+
+async def _running(fleet: Fleet, images: list[Path]) -> dict[str, Any]:
+    result = await _loaded(fleet, images, CONNECTIONS, SECONDS)
+    with fleet.processes.paused():
+        await fleet.drop_backlog()
+    await fleet.settled()
     return result
 
 
@@ -79,25 +101,18 @@ async def _loaded(fleet: Fleet, images: list[Path], connections: int, seconds: f
     used = {name: value - before[name] for name, value in fleet.processes.cpu().items()}
     used["load"] = result["cpu"]
     result["costs"] = {name: value * 1000 / result["count"] for name, value in used.items()}
+    if set(result["statuses"]) != {"201"}:
+        raise RuntimeError(f"uploads were not accepted: {result['statuses']}")
     return result
 
 
-async def _bare(fleet: Fleet, image: Path, at_once: int, seconds: float) -> dict[str, Any]:
+async def _bare(fleet: Fleet, image: Path, at_once: int) -> dict[str, Any]:
     folder = fleet.stack.data_dir / "storage" / "bare"
-    before = fleet.processes.cpu()
-    result = await apart(
-        "bench.bare",
-        {
-            "limit": "disk",
-            "database_url": fleet.database_url,
-            "folder": str(folder),
-            "image": str(image),
-            "at_once": at_once,
-            "seconds": seconds,
-        },
-    )
-    postgres = fleet.processes.cpu()["postgres"] - before["postgres"]
-    result["costs"] = {"loop": result["cpu"] * 1000 / result["count"], "postgres": postgres * 1000 / result["count"]}
+    spec = {"folder": str(folder), "image": str(image), "at_once": at_once, "seconds": SECONDS}
+    before = fleet.processes.cpu()["postgres"]
+    result = await apart("bench.bare", {"limit": "disk", "database_url": fleet.database_url, **spec})
+    costs = {"loop": result["cpu"], "postgres": fleet.processes.cpu()["postgres"] - before}
+    result["costs"] = {name: value * 1000 / result["count"] for name, value in costs.items()}
     shutil.rmtree(folder)
     await fleet.database.execute("DROP TABLE bare_limit")
     await fleet.database.execute("CHECKPOINT")

@@ -137,5 +137,5 @@ def _described(error: GraphQLError) -> tuple[str, str, Mapping[str, Any]]:
     if isinstance(error, GraphQLSyntaxError):
         return "GRAPHQL_PARSE_FAILED", error.message, {}
     if error.extensions and "code" in error.extensions:
-        return str(error.extensions["code"]), error.message, {}
+        return str(error.extensions["code"]), error.message, error.extensions.get("details") or {}
     return ("BAD_USER_INPUT" if error.path else "GRAPHQL_VALIDATION_FAILED"), error.message, {}

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 import strawberry
+import structlog
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from graphql import GraphQLError
 from starlette.requests import Request
@@ -41,6 +42,8 @@ from server.errors import graphql_error, status_of
 from server.graphiql import page as graphiql
 from server.limits import SizeRule
 from server.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 _MAX_BODY = 256 * 1024
 _MAX_TOKENS = 2_000
@@ -106,13 +109,26 @@ class Idempotent(SchemaExtension):
             yield
             return
         keeper, db = ctx.services.keeper, ctx.db
-        answer = await keeper.claim(db, principal, key, _fingerprint(execution))
+        try:
+            answer = await keeper.claim(db, principal, key, _fingerprint(execution))
+        except Exception as error:  # noqa: BLE001 - raised from here it would reach the caller unmasked
+            execution.result = _failed(error)
+            yield
+            return
         if answer is not None:
             execution.result = _replayed(answer)
             yield
             return
         yield
-        result: Any = execution.result
+        try:
+            await self._settle(principal, key)
+        except Refusal as error:  # what was done is done, and is answered; only a repeat will be refused
+            _log.warning("an answer could not be kept for its key", error=str(error))
+
+    async def _settle(self, principal: str, key: str) -> None:
+        ctx = self.execution_context.context
+        result: Any = self.execution_context.result
+        keeper, db = ctx.services.keeper, ctx.db
         if ctx.applied:
             errors = [graphql_error(error).formatted for error in result.errors or ()]
             await keeper.keep(db, principal, key, orjson.dumps({"data": result.data, "errors": errors}))
@@ -120,8 +136,15 @@ class Idempotent(SchemaExtension):
             await keeper.release(db, principal, key)
 
 
+def _failed(error: Exception) -> ExecutionResult:
+    return ExecutionResult(data=None, errors=[GraphQLError(str(error), original_error=error)])
+
+
 def _fingerprint(execution: Any) -> str:
-    request = [execution.query, execution.variables, execution.operation_name]
+    # What the caller may do is part of it: who lost a permission must not get what it once allowed.
+    principal = execution.context.principal
+    caller = [principal.client_id, principal.granted]
+    request = [execution.query, execution.variables, execution.operation_name, caller]
     return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -223,6 +246,7 @@ class GraphQLView(GraphQL[Context, None]):
         )
         if isinstance(request, WebSocket):
             ctx.hang_up = request.close
+            ctx.idempotency_key = None  # a key is of one request, and a socket carries many
         else:
             ctx.principal = await self._principal(ctx.authorization)
             request.state.context = ctx

@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _storage(cls, value: str | None) -> str | None:
-        if value is not None and (urlsplit(value).scheme != "folder" or not urlsplit(value).path.startswith("/")):
+        if value is not None and not value.startswith("folder:///"):
             raise ValueError("it looks like folder:///absolute/path")
         return value
 

@@ -9,20 +9,20 @@ from typing import Any
 
 import dramatiq
 import structlog
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO, CurrentMessage, ShutdownNotifications, TimeLimit
 
 from domain.kit.correlation import correlation_id
 from workers.process import parts
+from workers.waking import WakingBroker
 
 UPLOADS = "uploads"
 
 _log = structlog.get_logger(__name__)
 
 
-def make_broker(redis_url: str, namespace: str) -> RedisBroker:
+def make_broker(redis_url: str, namespace: str) -> WakingBroker:
     """The broker, made the process's own. Actors must be imported after this."""
-    broker = RedisBroker(  # type: ignore[no-untyped-call]
+    broker = WakingBroker(  # type: ignore[no-untyped-call]
         url=redis_url,
         namespace=f"{namespace}:jobs",
         middleware=[

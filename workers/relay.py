@@ -22,10 +22,14 @@ from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database, Statement
 from domain.kit.transactions import CHANNEL, transaction
 from workers.schedule import Schedule
+from workers.waking import WakingBroker
 
 _LEADER = 5_704_911_302  # the advisory lock's key
 _POLL = 1.0  # seconds
 _RETRY = 1.0
+# What comes sooner after a look than this is taken together. Whoever comes alone never waits for it; under
+# load it saves round trips and flushes that uploads need themselves.
+_GATHER = 0.02
 
 _log = structlog.get_logger(__name__)
 _LEAD = Statement(select(func.pg_try_advisory_lock(bindparam("lock", type_=BigInteger))))
@@ -38,7 +42,7 @@ class Relay:
         self,
         database: Database,
         redis: "Redis",
-        broker: dramatiq.Broker,
+        broker: WakingBroker,
         namespace: str,
         *,
         recorded: Callable[[int], None] = lambda _: None,
@@ -72,7 +76,7 @@ class Relay:
             async with Schedule(self._database):
                 while not connection.is_closed():
                     self._woken.clear()
-                    await self._drain()
+                    await asyncio.gather(self._drain(), asyncio.sleep(_GATHER))
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._woken.wait(), _POLL)
         finally:
@@ -117,3 +121,4 @@ class Relay:
             actor = self._broker.get_actor(job.name)
             message = actor.message_with_options(kwargs=dict(job.payload), correlation_id=job.correlation_id)
             self._broker.enqueue(message)
+        self._broker.wake()

@@ -8,9 +8,8 @@ import dramatiq
 
 from workers.process import WorkerParts, install, parts, wait_for
 
-# Dramatiq's consumer polls Redis when it is idle, ever more slowly up to this. Its default of a second is
-# what a person would wait for a photo; 20 ms cost about 1 % of a core.
-_IDLE_POLL = 20  # milliseconds
+# Threads without work are woken by what comes (see waking.py); so often they look whether they are to stop.
+_IDLE_LOOK = 500  # milliseconds
 _STOP_WITHIN = 7_000  # milliseconds
 
 
@@ -47,7 +46,7 @@ def run_worker(
     """
     opening = _Parts(open_parts)
     broker.add_middleware(opening)
-    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=_IDLE_POLL)
+    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=_IDLE_LOOK)
     worker.start()
     if opening.failure is None:
         stop.wait()

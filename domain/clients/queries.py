@@ -14,7 +14,9 @@ from domain.kit.tables import Id
 _COLUMNS = [clients.c[name] for name in ClientRow.__annotations__]
 _live = clients.c.deleted_at.is_(None)
 
-BY_NAME = Order("NAME", False, func.lower(clients.c.name, type_=clients.c.name.type), lambda row: row.name, func.lower)
+BY_NAME = Order(
+    "NAME", False, func.lower(clients.c.name, type_=clients.c.name.type), lambda row: row.name, func.lower
+)
 
 _by_ids = select(*_COLUMNS).where(
     clients.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(clients.c.id)

@@ -146,10 +146,11 @@ class Feed:
 
     async def _resumable(self, cursor: str) -> int:
         position = position_of(cursor)
-        if position > await log_head(self._database, SYSTEM):
+        head = await log_head(self._database, SYSTEM)
+        if position > head:
             raise Invalid("This cursor is ahead of the events log.", argument="after")
         oldest = await oldest_position(self._database, SYSTEM)
-        if oldest is not None and position < oldest - 1:
+        if position < (head if oldest is None else oldest - 1):
             raise Invalid("The events after this cursor are no longer kept.", code="CURSOR_EXPIRED")
         return position
 

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -117,31 +117,33 @@ class FolderStore:
         return self._incoming / secrets.token_hex(12)
 
     async def put(self, key: str, data: bytes) -> None:
+        check_key(key)  # before anything is written that nobody would take away
         staged = self.stage()
         await staged.write(data)
         await staged.commit(key)
 
     async def get(self, key: str) -> bytes:
-        try:
-            return await asyncio.to_thread(self.path(key).read_bytes)
-        except FileNotFoundError:
-            raise NotFound("There is no such blob.", key=key) from None
-        except OSError as error:
-            raise _unavailable(error) from error
+        path = self.path(key)
+        with _store_errors(key):
+            return await asyncio.to_thread(path.read_bytes)
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         """How many were there to delete."""
         paths = [self.path(key) for key in keys]
-        return await asyncio.to_thread(lambda: sum(map(_unlink, paths)))
+        with _store_errors():
+            return await asyncio.to_thread(lambda: sum(map(_unlink, paths)))
 
     async def exists(self, key: str) -> bool:
-        return await asyncio.to_thread(self.path(key).is_file)
+        try:
+            await self.size(key)
+        except NotFound:
+            return False
+        return True
 
     async def size(self, key: str) -> int:
-        try:
-            return (await asyncio.to_thread(self.path(key).stat)).st_size
-        except FileNotFoundError:
-            raise NotFound("There is no such blob.", key=key) from None
+        path = self.path(key)
+        with _store_errors(key):
+            return (await asyncio.to_thread(path.stat)).st_size
 
     async def copy(self, source: str, target: str) -> None:
         await self.put(target, await self.get(source))
@@ -149,19 +151,25 @@ class FolderStore:
     async def scan(self, prefix: str) -> AsyncIterator[BlobInfo]:
         """Every blob whose key begins with the prefix, folder by folder."""
         folders = iter(self._folders(prefix))
-        while (folder := await asyncio.to_thread(next, folders, None)) is not None:
+        while (folder := await self._next_folder(folders)) is not None:
             for info in folder:
                 yield info
 
+    async def _next_folder(self, folders: Iterator[list[BlobInfo]]) -> list[BlobInfo] | None:
+        with _store_errors():
+            return await asyncio.to_thread(next, folders, None)
+
     def _folders(self, prefix: str) -> Iterator[list[BlobInfo]]:
         base = self.root / "blobs"
-        for directory, folders, names in os.walk(base / prefix.rpartition("/")[0]):
+        for directory, folders, names in os.walk(base / prefix.rpartition("/")[0], onerror=_unless_gone):
             folders.sort()
             infos = []
             for name in sorted(names):
                 path = Path(directory, name)
                 key = path.relative_to(base).as_posix()
-                if key.startswith(prefix):
+                if not key.startswith(prefix):
+                    continue
+                with suppress(FileNotFoundError):  # deleted since the folder was read
                     stat = path.stat()
                     infos.append(BlobInfo(key, stat.st_size, stat.st_mtime))
             yield infos
@@ -174,16 +182,16 @@ class FolderStore:
         async for info in self.scan(""):
             blobs += 1
             size += info.size
-        return StoreStats(blobs, size, shutil.disk_usage(self.root).free)
+        with _store_errors():
+            free = shutil.disk_usage(self.root).free
+        return StoreStats(blobs, size, free)
 
     async def check(self) -> None:
         """Write and remove a small file. Raises Unavailable with the reason."""
         path = self.temporary()
-        try:
+        with _store_errors():
             await asyncio.to_thread(_write_durably, path, b"ok")
             await asyncio.to_thread(path.unlink)
-        except OSError as error:
-            raise _unavailable(error) from error
 
 
 class FolderStaged:
@@ -209,7 +217,8 @@ class FolderStaged:
     async def discard(self) -> None:
         self._chunks.clear()
         if self._path is not None:
-            await asyncio.to_thread(_unlink, self._path)
+            with suppress(OSError):  # where not even this works, why it is discarded is what to tell
+                await asyncio.to_thread(_unlink, self._path)
 
     async def _in_thread(self, function: object, *arguments: object) -> None:
         try:
@@ -297,6 +306,22 @@ def _unlink(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+@contextmanager
+def _store_errors(key: str | None = None) -> Iterator[None]:
+    """OSError as Unavailable; where one blob is asked for, its absence as NotFound."""
+    try:
+        yield
+    except OSError as error:
+        if key is not None and isinstance(error, FileNotFoundError):
+            raise NotFound("There is no such blob.", key=key) from None
+        raise _unavailable(error) from error
 
 
 def _unavailable(error: OSError) -> Unavailable:

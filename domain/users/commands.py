@@ -29,9 +29,10 @@ _FOUND = (users.c.id == bindparam("user"), users.c.deleted_at.is_(None), visible
 _HOLD = Statement(
     select(users.c.client_id, users.c.role, users.c.password_hash).where(*_FOUND).with_for_update(), _Held
 )
-_OTHER_ADMINS = Statement(
+_ADMINS = Statement(
     select(users.c.id)
-    .where(users.c.role == Role.ADMIN.value, users.c.deleted_at.is_(None), users.c.id != bindparam("user"))
+    .where(users.c.role == Role.ADMIN.value, users.c.deleted_at.is_(None))
+    .order_by(users.c.id)
     .with_for_update()
 )
 _SET_ROLE = Statement(
@@ -71,9 +72,10 @@ async def create_user(
 
 async def set_user_role(tx: Transaction, scope: Scope, user_id: str, *, role: Role, client_id: str | None) -> None:
     """Give a user another role. Its sessions go on, with the new role from the next request."""
+    admins = await _hold_admins(tx)
     held = await _hold(tx, scope, user_id)
-    if held.role == Role.ADMIN and role is not Role.ADMIN:
-        await _refuse_last_admin(tx, user_id)
+    if role is not Role.ADMIN:
+        _refuse_last_admin(admins, user_id)
     client_id = await _client_for(
         tx, scope, role, client_id or (held.client_id if role is not Role.ADMIN else None)
     )
@@ -90,9 +92,9 @@ async def set_user_role(tx: Transaction, scope: Scope, user_id: str, *, role: Ro
 
 async def delete_user(tx: Transaction, scope: Scope, user_id: str) -> None:
     """Remove a user and end its sessions. Raises Conflict for the last admin."""
+    admins = await _hold_admins(tx)
     held = await _hold(tx, scope, user_id)
-    if held.role == Role.ADMIN:
-        await _refuse_last_admin(tx, user_id)
+    _refuse_last_admin(admins, user_id)
     await tx.all(_DELETE, user=user_id)
     await revoke_sessions(tx, scope, user_id, reason="user deleted")
     tx.emit(scope, "user.deleted", client_id=held.client_id, subject=("User", user_id))
@@ -132,6 +134,11 @@ async def _client_for(tx: Transaction, scope: Scope, role: Role, client_id: str 
     return client_id
 
 
-async def _refuse_last_admin(tx: Transaction, user_id: str) -> None:
-    if not await tx.all(_OTHER_ADMINS, user=user_id):
+async def _hold_admins(tx: Transaction) -> set[str]:
+    """The admins, locked before anybody else and in one order, so that two who remove each other queue up."""
+    return {row.id for row in await tx.all(_ADMINS)}
+
+
+def _refuse_last_admin(admins: set[str], user_id: str) -> None:
+    if admins == {user_id}:
         raise Conflict("This is the last admin: make another first.", code="LAST_ADMIN")

@@ -14,7 +14,9 @@ from domain.users.models import Role, UserRow, users
 _COLUMNS = [users.c[name] for name in UserRow.__annotations__]
 _live = users.c.deleted_at.is_(None)
 
-BY_EMAIL = Order("EMAIL", False, func.lower(users.c.email, type_=users.c.email.type), lambda row: row.email, func.lower)
+BY_EMAIL = Order(
+    "EMAIL", False, func.lower(users.c.email, type_=users.c.email.type), lambda row: row.email, func.lower
+)
 
 _BY_IDS = Statement(
     select(*_COLUMNS).where(

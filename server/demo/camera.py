@@ -130,7 +130,7 @@ class Camera:
             self.doing = "saying hello"
             return await http.post(f"/v1/devices/{self.key}/heartbeat", headers=self._headers())
         if self._unsent is None:
-            self.doing = "taking a photo"
+            self.doing = "looking"
             self._unsent = await self._photo(darkroom)
         self.doing = "sending"
         return await self._send(http, self._unsent)

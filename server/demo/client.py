@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,14 +38,25 @@ class GraphQLError(Exception):
         self.code = str(error.get("extensions", {}).get("code", ""))
 
 
+@dataclass(frozen=True)
+class Session:
+    """The tokens of somebody who signed in."""
+
+    access_token: str
+    refresh_token: str
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> "Session":
+        return cls(answer["accessToken"], answer["refreshToken"], datetime.fromisoformat(answer["expiresAt"]))
+
+
 class Server:
     """The server, as somebody who signs in at it. Use `signed_in`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
-        self._access = ""
-        self._refresh = ""
-        self._expires_at = datetime.now(UTC)
+        self.session: Session | None = None
 
     @classmethod
     @asynccontextmanager
@@ -54,7 +66,8 @@ class Server:
         async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as http:
             server = cls(http)
             try:
-                server._take((await server.run(_LOGIN, email=email, password=password))["login"])
+                answer = await server.run(_LOGIN, email=email, password=password)
+                server.session = Session.of(answer["login"])
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise DemoError(f"No server answers at {url} ({str(error) or type(error).__name__}).") from None
             except GraphQLError as error:
@@ -79,7 +92,9 @@ class Server:
 
     async def refresh(self) -> None:
         """Exchange the tokens for new ones."""
-        self._take((await self.run(_REFRESH, token=self._refresh))["refreshSession"])
+        assert self.session is not None
+        answer = await self.run(_REFRESH, token=self.session.refresh_token)
+        self.session = Session.of(answer["refreshSession"])
 
     async def photo_updates(self) -> AsyncIterator[dict[str, Any]]:
         """What becomes of photos from now on, each change once, however often the connection breaks."""
@@ -111,15 +126,11 @@ class Server:
                     yield payload["data"]["imageUpdates"]
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._access}"} if self._access else {}
-
-    def _take(self, session: dict[str, Any]) -> None:
-        self._access, self._refresh = session["accessToken"], session["refreshToken"]
-        self._expires_at = datetime.fromisoformat(session["expiresAt"])
+        return {"Authorization": f"Bearer {self.session.access_token}"} if self.session else {}
 
     async def _stay_signed_in(self) -> None:
-        while True:
-            await asyncio.sleep(refresh_in(self._expires_at, datetime.now(UTC)))
+        while self.session:
+            await asyncio.sleep(refresh_in(self.session.expires_at, datetime.now(UTC)))
             try:
                 await self.refresh()
             except (httpx.TransportError, GraphQLError, DemoError):

@@ -22,7 +22,7 @@ _LAST_LOOKS = 100  # each after 50 ms, at what was accepted and is not processed
 
 async def run_demo(*, url: str, email: str, password: str, devices: int, seconds: float | None) -> int:
     """Run until Ctrl-C, or for so many seconds; returns the exit code: 0, or 1 with a sentence why not."""
-    console = Console(soft_wrap=True)
+    console = Console()
     try:
         async with Server.signed_in(url, email, password) as server:
             cameras = await muster(server, devices)
@@ -34,7 +34,9 @@ async def run_demo(*, url: str, email: str, password: str, devices: int, seconds
 
 
 async def _run(console: Console, server: Server, cameras: Sequence[Camera], seconds: float | None) -> None:
-    console.print(f"{len(cameras)} cameras of the client “Demo pantry” report to {server.http.base_url}")
+    console.print(
+        f"{len(cameras)} cameras of the client “Demo pantry” report to {server.http.base_url}", soft_wrap=True
+    )
     started, darkroom = time.monotonic(), Darkroom()
     updates = await server.photo_updates()
     watching = [
@@ -50,7 +52,7 @@ async def _run(console: Console, server: Server, cameras: Sequence[Camera], seco
     finally:
         darkroom.close()
         await _ended(living + watching)
-    console.print(f"After {time.monotonic() - started:.0f} s: {totals(cameras)}.", highlight=False)
+    console.print(f"After {time.monotonic() - started:.0f} s: {totals(cameras)}.", highlight=False, soft_wrap=True)
 
 
 async def _watch(updates: AsyncIterator[dict[str, Any]], cameras: dict[str, Camera]) -> None:

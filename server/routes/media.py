@@ -1,5 +1,7 @@
 """`/media/…`: the bytes of folder storage, for whoever holds a signed link."""
 
+import stat
+
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -28,9 +30,11 @@ class MediaRoutes:
             raise Denied("This link is over, or was never valid: ask for a new one.", code="LINK_EXPIRED")
         path = self._store.path(key)
         try:
-            stat = path.stat()
+            found = path.stat()
         except OSError:
-            raise NotFound("These bytes are gone.", key=key) from None
+            found = None
+        if found is None or not stat.S_ISREG(found.st_mode):
+            raise NotFound("These bytes are gone.", key=key)
         headers = {
             "ETag": f'"{key.rpartition("/")[2]}"',
             "Cache-Control": f"private, max-age={left}, immutable",
@@ -41,7 +45,7 @@ class MediaRoutes:
         if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         media_type = _TYPES.get(path.suffix, "application/octet-stream")
-        return FileResponse(path, headers=headers, media_type=media_type, stat_result=stat)
+        return FileResponse(path, headers=headers, media_type=media_type, stat_result=found)
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:

@@ -111,7 +111,7 @@ def _literal(type_: GraphQLInputType) -> str:
     if isinstance(type_, GraphQLList):
         return f"[{_literal(type_.of_type)}]"
     if isinstance(type_, GraphQLEnumType):
-        return next(iter(type_.values))
+        return str(next(iter(type_.values)))
     if isinstance(type_, GraphQLInputObjectType):
         parts = [
             f"{name}: {_literal(part.type)}" for name, part in type_.fields.items() if is_required_input_field(part)

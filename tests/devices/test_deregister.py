@@ -61,7 +61,7 @@ async def test_its_key_is_free_for_a_new_device_with_a_history_of_its_own(org: O
     assert new.id != old.id
     assert (await new.heartbeat()).status_code == 200
     problem(await old.heartbeat(), 401, "INVALID_TOKEN")
-    found = await org.viewer.run("{ device(key: \"cam\") { id totalCaptures } }")
+    found = await org.viewer.run('{ device(key: "cam") { id totalCaptures } }')
     assert found["device"] == {"id": new.id, "totalCaptures": 0}
 
 

@@ -1,5 +1,7 @@
 """One device, by its id or by its key, with all that it says of itself."""
 
+from typing import Any
+
 import pytest
 
 from tests.devices.operations import DEVICE, device_now
@@ -44,7 +46,13 @@ async def test_a_device_that_reported_says_what_it_last_said(org: Organisation) 
 
 async def test_what_the_caller_may_not_see_is_not_there(org: Organisation, other_org: Organisation) -> None:
     device = await other_org.device("cam")
-    for given in ({"id": device.id}, {"key": "cam"}, {"key": "cam", "client": other_org.id}, {"id": _NOBODY}):
+    questions: list[dict[str, Any]] = [
+        {"id": device.id},
+        {"id": _NOBODY},
+        {"key": "cam"},
+        {"key": "cam", "client": other_org.id},
+    ]
+    for given in questions:
         assert (await org.viewer.run(DEVICE, **given))["device"] is None
 
 
@@ -75,5 +83,5 @@ async def test_exactly_one_of_id_and_key_is_given(org: Organisation) -> None:
 
 
 @pytest.mark.parametrize("given", [{"id": "cam"}, {"id": "\0"}, {"key": "a\0b"}, {"key": "cam", "client": "x"}])
-async def test_what_cannot_be_an_id_or_a_key_is_no_defect(org: Organisation, given: dict[str, str]) -> None:
+async def test_what_cannot_be_an_id_or_a_key_is_no_defect(org: Organisation, given: dict[str, Any]) -> None:
     assert await org.viewer.code(DEVICE, **given) == "BAD_USER_INPUT"

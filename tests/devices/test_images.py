@@ -7,7 +7,9 @@ from tests.support.images import settled
 from tests.support.photos import photo
 from tests.support.problems import problem
 
-_IMAGES = """query ($filter: ImageFilter, $order: ImageOrder! = RECEIVED_AT_DESC, $first: Int! = 20, $after: String) {
+_IMAGES = """query (
+  $filter: ImageFilter, $order: ImageOrder! = RECEIVED_AT_DESC, $first: Int! = 20, $after: String
+) {
   devices(order: KEY_ASC, first: 100) { nodes { key
     images(filter: $filter, order: $order, first: $first, after: $after) {
       nodes { id } totalCount pageInfo { hasNextPage hasPreviousPage endCursor }

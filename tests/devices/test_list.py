@@ -9,7 +9,20 @@ import pytest
 from tests.devices.operations import DEREGISTER, DEVICES, REGISTER, UPDATE, device_now, keys
 from tests.support.api import Api, Organisation
 
-_NAMES = ["Shelf", "shelf", "SHELF", "Étagère", "étagère", "ΟΔΟΣ", "οδος", "İncir", "Straße", "zebra", "Apple", "b-2"]
+_NAMES = [
+    "Shelf",
+    "shelf",
+    "SHELF",
+    "Étagère",
+    "étagère",
+    "ΟΔΟΣ",
+    "οδος",
+    "İncir",
+    "Straße",
+    "zebra",
+    "Apple",
+    "b-2",
+]
 _FIELDS = ["KEY", "NAME", "CREATED_AT", "LAST_SEEN_AT"]
 
 

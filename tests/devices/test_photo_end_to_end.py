@@ -25,7 +25,8 @@ async def test_a_photo_is_accepted_processed_and_seen_live(stack: Stack, org: Or
     assert (received["type"], received["image"]["id"]) == ("image.received", image_id)
     assert ready == {"type": "image.ready", "image": {"id": image_id, "status": "READY", "width": 320}}
     data = await org.viewer.run(
-        "query ($id: ID!) { image(id: $id) { url(variant: THUMBNAIL) device { key batteryV rssi totalCaptures } } }",
+        "query ($id: ID!) { image(id: $id) "
+        "{ url(variant: THUMBNAIL) device { key batteryV rssi totalCaptures } } }",
         id=image_id,
     )
     assert data["image"]["device"] == {"key": device.key, "batteryV": 3.9, "rssi": -61, "totalCaptures": 1}

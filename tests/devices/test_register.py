@@ -48,7 +48,9 @@ async def test_the_shortest_and_the_longest_key_are_taken(org: Organisation, key
     assert made["registerDevice"]["device"]["key"] == key
 
 
-@pytest.mark.parametrize("fields", [{"wakeIntervalSeconds": 9}, {"wakeIntervalSeconds": 2_592_001}, {"name": "a\nb"}])
+@pytest.mark.parametrize(
+    "fields", [{"wakeIntervalSeconds": 9}, {"wakeIntervalSeconds": 2_592_001}, {"name": "a\nb"}]
+)
 async def test_a_device_out_of_all_reason_is_refused(org: Organisation, fields: dict[str, object]) -> None:
     error = await org.operator.refused(REGISTER, device={"key": "cam", **fields})
     assert error["extensions"]["code"] == "BAD_USER_INPUT"

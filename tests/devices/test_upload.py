@@ -52,7 +52,9 @@ async def test_a_photo_that_came_in_many_pieces_is_whole(stack: Stack, org: Orga
     answer = await device.upload(image)
     assert answer.status_code == 201
     assert await variant_of(org.viewer, answer.json()["imageId"], "DISPLAY")
-    assert hashlib.sha256(originals(stack.data_dir, image)[0].read_bytes()).digest() == hashlib.sha256(image).digest()
+    assert (
+        hashlib.sha256(originals(stack.data_dir, image)[0].read_bytes()).digest() == hashlib.sha256(image).digest()
+    )
 
 
 async def test_both_events_of_an_upload_carry_its_correlation_id(org: Organisation) -> None:
@@ -162,9 +164,7 @@ async def test_the_next_wake_follows_the_operator(org: Organisation) -> None:
 
 async def test_a_program_of_the_client_may_post_for_its_devices(org: Organisation, other_org: Organisation) -> None:
     device = await org.device()
-    made = await org.operator.run(
-        "mutation ($id: ID!) { regenerateClientToken(id: $id) { token } }", id=org.id
-    )
+    made = await org.operator.run("mutation ($id: ID!) { regenerateClientToken(id: $id) { token } }", id=org.id)
     program = made["regenerateClientToken"]["token"]
     for token in (program, org.operator.token):
         sent = {"Authorization": f"Bearer {token}"}

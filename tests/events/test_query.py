@@ -10,7 +10,8 @@ from tests.support.photos import photo
 
 COUNTED = "query ($filter: EventFilter) { events(filter: $filter, first: 1) { totalCount nodes { id } } }"
 SUBJECTS = """query ($filter: EventFilter) { events(filter: $filter, first: 100) { nodes { type subject {
-  __typename id ... on Device { key } ... on Image { status } ... on Client { name } ... on User { email } } } } }"""
+  __typename id ... on Device { key } ... on Image { status } ... on Client { name } ... on User { email }
+} } } }"""
 
 
 async def numbered(org: Organisation, database: Database, count: int) -> str:

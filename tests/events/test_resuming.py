@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+import websockets
 
 from domain.events.queries import event_cursor
 from domain.kit.scope import SYSTEM
@@ -18,7 +19,7 @@ from tests.support.live import Socket, event_stream, following
 from tests.support.log import logged, whole_log, write_events
 from tests.support.stack import Stack
 
-EVENTS = "subscription ($filter: EventFilter, $after: String) { events(filter: $filter, after: $after) { id cursor data } }"
+EVENTS = "subscription ($after: String) { events(after: $after) { id cursor data } }"
 LIST = "query ($after: String) { events(after: $after) { nodes { id } } }"
 BOTH = pytest.mark.parametrize("transport", ["ws", "sse"])
 WRITERS, EACH = 4, 300
@@ -54,13 +55,17 @@ async def read(transport: str, url: str, org: Organisation, after: str, seed: in
     rng = random.Random(seed)
     got: list[str] = []
     while True:
-        async with following(transport, url, org.viewer, EVENTS, after=after) as next_event:
-            for _ in range(rng.randint(1, 120)):
-                event = (await next_event())["events"]
-                after = event["cursor"]
-                got.append(event["id"])
-                if event["data"].get("last"):
-                    return got
+        try:
+            async with following(transport, url, org.viewer, EVENTS, after=after) as next_event:
+                for _ in range(rng.randint(1, 120)):
+                    event = (await next_event())["events"]
+                    after = event["cursor"]
+                    got.append(event["id"])
+                    if event["data"].get("last"):
+                        return got
+        except (websockets.ConnectionClosedError, AssertionError) as cut:
+            if "SLOW_SUBSCRIBER" not in str(cut):  # which is one more way to be cut off
+                raise
 
 
 async def test_subscribers_that_come_and_go_get_exactly_what_the_log_has(
@@ -168,8 +173,8 @@ async def refusals(
 
     async def over_stream(cursor: str) -> Any:
         async with event_stream(org.viewer, EVENTS, after=cursor) as events:
-            (first, answer), (second, _) = [event async for event in events]
-        assert (first, second) == ("next", "complete")
+            first, answer = await asyncio.wait_for(anext(events), 15)
+            assert (first, await anext(events)) == ("next", ("complete", None))
         return answer["errors"][0]
 
     yield over_stream

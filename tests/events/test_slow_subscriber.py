@@ -59,7 +59,8 @@ async def stalled_stream(stack: Stack, api: Api, after: str) -> AsyncIterator[Re
     body = json.dumps({"query": EVENTS, "variables": {"filter": BEATS, "after": after}})
     writer.write(
         f"POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\nConnection: close\r\n"
-        f"Accept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        f"Accept: text/event-stream\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
     )
     await writer.drain()
     assert b" 200 " in await reader.readline()

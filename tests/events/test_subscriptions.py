@@ -11,8 +11,9 @@ from tests.support.stack import Stack
 
 FIELDS = "id cursor type occurredAt clientId subjectKind subjectId actorKind actorId data correlationId"
 EVENTS = (
-    "subscription ($filter: EventFilter, $after: String) { events(filter: $filter, after: $after) "
-    "{ %s subject { id ... on Device { name } } } }" % FIELDS
+    "subscription ($filter: EventFilter, $after: String) { events(filter: $filter, after: $after) {"
+    + FIELDS
+    + " subject { id ... on Device { name } } } }"
 )
 DEVICES = (
     "subscription ($ids: [ID!], $after: String) { deviceUpdates(ids: $ids, after: $after) "

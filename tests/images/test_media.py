@@ -8,7 +8,7 @@ import pytest
 
 from domain.kit.blobs import LinkSigner
 from server.process import link_signer
-from server.settings import Settings
+from server.settings import load_settings
 from tests.support.api import Api, Organisation
 from tests.support.images import link_to, originals, picture
 from tests.support.photos import photo
@@ -39,7 +39,7 @@ def _changed(link: str, *, path: str | None = None, **query: str) -> str:
 def _signer(stack: Stack) -> LinkSigner:
     """The server's own: it makes the links that the server itself would never give."""
     environment = stack.environment
-    return link_signer(Settings(secret_key=environment["QM_SECRET_KEY"], public_url=stack.url))
+    return link_signer(load_settings(secret_key=environment["QM_SECRET_KEY"], public_url=stack.url))
 
 
 async def _get(api: Api, link: str, **headers: str) -> httpx.Response:
@@ -143,7 +143,12 @@ async def test_a_range_is_answered_with_that_part(org: Organisation) -> None:
     link = await link_to(org.viewer, image_id, "ORIGINAL")
     whole = await _get(org.viewer, link)
     assert whole.headers["accept-ranges"] == "bytes"
-    for asked, part in (("0-0", image[:1]), ("100-199", image[100:200]), ("100-", image[100:]), ("-50", image[-50:])):
+    for asked, part in (
+        ("0-0", image[:1]),
+        ("100-199", image[100:200]),
+        ("100-", image[100:]),
+        ("-50", image[-50:]),
+    ):
         answer = await _get(org.viewer, link, Range=f"bytes={asked}")
         assert (answer.status_code, answer.content) == (206, part), asked
         start = image.index(part) if asked != "0-0" else 0
@@ -200,7 +205,9 @@ async def test_no_path_leads_out_of_the_store(stack: Stack, key: str) -> None:
     assert b"LINK_EXPIRED" in body
 
 
-@pytest.mark.parametrize("key", ["originals/../../../serve.log", "../secret", "/etc/passwd", "originals/.hidden", "x"])
+@pytest.mark.parametrize(
+    "key", ["originals/../../../serve.log", "../secret", "/etc/passwd", "originals/.hidden", "x"]
+)
 async def test_not_even_a_signature_leads_out_of_the_store(stack: Stack, key: str) -> None:
     link = urlsplit(_signer(stack).link(key, 60))
     status, body = await answer_to(stack.url, request_head("GET", f"/media/{key}?{link.query}"))

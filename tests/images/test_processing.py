@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageStat
 
 from tests.support.api import Organisation
 from tests.support.images import image_of, picture, settled, variant_of
-from tests.support.log import logged
+from tests.support.log import logged, whole_log
 from tests.support.photos import photo
 
 _SERVED = ["DISPLAY", "THUMBNAIL"]
@@ -118,7 +118,7 @@ async def test_the_place_is_kept_privately_and_told_in_no_field_and_no_event(
     kept = await connection.fetchval("SELECT private::text FROM images WHERE id = $1::text::uuid", facts["id"])
     await connection.close()
     assert orjson.loads(kept) == {"latitude": 52.52, "longitude": 13.405, "altitude": 34.0}
-    names = "{ __type(name: \"Image\") { fields { name type { kind ofType { kind } } args { name } } } }"
+    names = '{ __type(name: "Image") { fields { name type { kind ofType { kind } } args { name } } } }'
     fields = (await org.admin.run(names))["__type"]["fields"]
     leaves = [
         field["name"]
@@ -244,7 +244,7 @@ async def test_the_event_of_a_rejection_says_why(org: Organisation) -> None:
     assert event["data"].items() >= facts["rejection"].items()
     assert event["data"]["deviceId"]
     assert event["actorKind"] == "SYSTEM"
-    assert await logged(org.viewer, 0, types=["image.ready"]) == []
+    assert await whole_log(org.viewer, types=["image.ready"]) == []
 
 
 async def test_a_rejected_photo_does_not_hold_up_the_next(org: Organisation) -> None:

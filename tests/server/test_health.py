@@ -89,12 +89,12 @@ async def test_an_outbox_that_nobody_empties_is_a_reason(stack: Stack) -> None:
     # An entry of a kind that no relay knows stays, as all would if there were none.
     await execute(
         database,
-        "INSERT INTO outbox (kind, name, payload, created_at) VALUES ('test', 'x', '{}', now() - interval '1 hour')",
+        "INSERT INTO outbox (kind, name, payload, created_at) VALUES ('x', 'x', '{}', now() - interval '1 hour')",
     )
     try:
         wrong = reasons(stack)
     finally:
-        await execute(database, "DELETE FROM outbox WHERE kind = 'test'")
+        await execute(database, "DELETE FROM outbox WHERE kind = 'x'")
     assert set(wrong) == {"relay"}
     assert wrong["relay"].startswith("1 entries of the outbox wait, the oldest for 36")
 

@@ -10,7 +10,8 @@ from PIL import Image
 from tests.support.api import Api
 from tests.support.log import eventually
 
-_FIELDS = "id status width height perceptualHash capturedAt deviceCapturedAt receivedAt processedAt rejection { code message }"
+_FIELDS = """id status width height perceptualHash capturedAt deviceCapturedAt receivedAt processedAt
+  rejection { code message }"""
 
 
 async def image_of(api: Api, image_id: str, fields: str = _FIELDS) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class Socket:
             while True:
                 said.append(await self._next())
         except websockets.ConnectionClosed as closed:
-            assert closed.rcvd is not None, "the connection was cut, not closed"
+            if closed.rcvd is None:
+                raise AssertionError("the connection was cut, not closed") from closed
             return closed.rcvd.code, closed.rcvd.reason, said
 
     async def subscribe(self, query: str, **variables: Any) -> "Subscription":

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 _PATIENCE = 15.0
@@ -19,6 +19,8 @@ async def sent(url: str, request: bytes) -> AsyncIterator[asyncio.StreamReader]:
         yield reader
     finally:
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def answer_to(url: str, request: bytes) -> tuple[int, bytes]:

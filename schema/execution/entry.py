@@ -1,0 +1,103 @@
+"""The entry point: graphql-core's `execute`, by plans."""
+
+from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
+from typing import Any
+
+from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, GraphQLTypeResolver
+from graphql.execution import execute as core_execute
+from graphql.execution.values import VariableValues, get_variable_values
+
+from .cache import PlanCache
+from .compile import compile_plan, operation_of
+from .plan import Operation, Settings, Unsupported
+from .run import Run
+
+_NO_CHANGES = (None,) * 6
+_NO_VARIABLES = VariableValues({}, {})
+
+
+def execute(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    root_value: Any = None,
+    context_value: Any = None,
+    variable_values: dict[str, Any] | None = None,
+    operation_name: str | None = None,
+    field_resolver: Callable[..., Any] | None = None,
+    type_resolver: GraphQLTypeResolver | None = None,
+    subscribe_field_resolver: Callable[..., Any] | None = None,
+    max_coercion_errors: int = 50,
+    enable_early_execution: bool = False,
+    middleware: Any = None,
+    executor_class: Any = None,
+    is_awaitable: Any = None,
+    is_async_iterable: Any = None,
+    hide_suggestions: bool = False,
+    abort_signal: Any = None,
+    hooks: Any = None,
+    *,
+    plans: PlanCache | None = None,
+    native: frozenset[type] = frozenset(),
+    document_key: Hashable = None,
+    **others: Any,
+) -> ExecutionResult | Awaitable[ExecutionResult]:
+    """Execute an operation of a validated document, as graphql-core's `execute` does.
+
+    `plans` keeps compiled plans, by the identity of the document or by `document_key` where that is given.
+    `native` are classes that the caller's encoder writes exactly as the scalars of such values would: they
+    are left as they are. Whatever changes how graphql-core executes (a middleware, an executor class, an
+    abort signal…) is left to graphql-core, as are operations that plans do not support.
+    """
+
+    changes = (middleware, executor_class, is_awaitable, is_async_iterable, abort_signal, hooks)
+    plan = None
+    if not others and changes == _NO_CHANGES:
+        plans = PlanCache(1) if plans is None else plans
+        key = (
+            id(schema),
+            id(document) if document_key is None else document_key,
+            operation_name,
+            native,
+            field_resolver,
+            type_resolver,
+        )
+        settings = Settings(native, field_resolver, type_resolver)
+        try:
+            operation = plans.operation(key, document, partial(operation_of, schema, document, operation_name))
+            variables = _variables(operation, variable_values, max_coercion_errors, hide_suggestions)
+            if isinstance(variables, list):
+                return ExecutionResult(None, variables)
+            conditions = _conditions(operation, variables)
+            make = partial(compile_plan, operation, conditions, settings)
+            plan = plans.plan((key, *conditions.values()), make)
+        except Unsupported:
+            pass
+    if plan is None:
+        return core_execute(
+            schema, document, root_value, context_value, variable_values, operation_name,
+            field_resolver, type_resolver, subscribe_field_resolver, max_coercion_errors,
+            enable_early_execution, *changes[:4],
+            hide_suggestions, abort_signal, hooks, **others,
+        )  # fmt: skip
+    run = Run(plan, root_value, context_value, variables, hide_suggestions)
+    return run.steps.drive(run.execute())
+
+
+def _variables(
+    operation: Operation, values: dict[str, Any] | None, max_errors: int, hide_suggestions: bool
+) -> VariableValues | list[GraphQLError]:
+    definitions = operation.node.variable_definitions
+    if not definitions:
+        return _NO_VARIABLES
+    return get_variable_values(
+        operation.schema, definitions, values or {}, max_errors=max_errors, hide_suggestions=hide_suggestions
+    )
+
+
+def _conditions(operation: Operation, variables: VariableValues) -> dict[str, bool]:
+    """The values of the variables that choose the plan."""
+    conditions = {name: variables.coerced.get(name) for name in operation.conditions}
+    if not all(isinstance(value, bool) for value in conditions.values()):
+        raise Unsupported("a condition that is null")  # an error, for which graphql-core has the words
+    return conditions

@@ -1,0 +1,71 @@
+"""Hints: how a schema tells the engine where the values of a field come from.
+
+A hint stands in `extensions["execution"]` of a field or a type. A field without one is resolved exactly as
+graphql-core resolves it: by its resolver, once per parent.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+EXTENSION = "execution"
+
+Arguments = dict[str, Any]
+Convert = Callable[[Arguments], Arguments]
+"""From coerced GraphQL arguments to the keyword arguments of a Python function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Where the values of a field come from; one of the classes below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Hint):
+    """The field is this attribute of the row, or this key where rows are mappings or records."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Computed(Hint):
+    """The field is this synchronous and pure function of the row; it may be called twice for one row."""
+
+    function: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation(Hint):
+    """`async def batch(context, parents, **arguments)`: called once for all the parents of a level.
+
+    It returns as many values as there are parents, in their order. A value that is an exception is that
+    parent's error; when the call itself raises, every parent has that error.
+    """
+
+    batch: Callable[..., Awaitable[Sequence[Any]]]
+    convert: Convert | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Root(Hint):
+    """`async def function(context, **arguments)`: needs no parent."""
+
+    function: Callable[..., Awaitable[Any]]
+    convert: Convert | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """On an object type: its values are not tested with the type's `is_type_of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeName:
+    """On an interface or union: the name of a row's object type is this function of the row."""
+
+    function: Callable[[Any], str]
+
+
+def hint_of(extensions: Mapping[str, Any]) -> Any:
+    """The hint among the extensions of a field or type, or None."""
+    return extensions.get(EXTENSION)

@@ -1,0 +1,236 @@
+"""A list costs as many SQL statements for one row as for many: every root list and every relation.
+
+The schema is executed in this process, against the same database, through a `Database` that counts what
+it sends. It counts and does nothing else, so the numbers are those of the server.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from graphql import GraphQLObjectType, get_named_type
+
+from domain.events.queries import list_events
+from domain.kit.sql import Database, Row, Statement
+from domain.users.sessions import SessionTokens
+from resolvers.context import Context, Services
+from schema import relation
+from server.graphql import executable_schema
+from server.process import api_services
+from server.settings import load_settings
+from tests.contract.documents import graphql_schema
+from tests.support.api import Organisation
+from tests.support.live import Socket
+from tests.support.people import Person
+from tests.support.photos import photo
+from tests.support.stack import Stack
+
+R = TypeVar("R", bound=Row)
+_MANY = 4
+
+# Each takes $n, the number of rows at the first level, and gives the statements that the list takes.
+_LISTS = {
+    "users": (1, "query ($n: Int!) { users(first: $n) { nodes { id email } } }"),
+    "clients": (1, "query ($n: Int!) { clients(first: $n) { nodes { id name token { prefix } } } }"),
+    "devices": (1, "query ($n: Int!) { devices(first: $n) { edges { cursor } nodes { id status } } }"),
+    "images": (1, "query ($n: Int!) { images(first: $n) { nodes { id perceptualHash } } }"),
+    "events": (1, "query ($n: Int!) { events(first: $n) { nodes { id cursor data } } }"),
+}
+_RELATIONS = {
+    ("Connection", "total_count"): (
+        3,
+        "query ($n: Int!) { devices(first: $n) { nodes { images(first: 1) { totalCount } } } }",
+    ),
+    ("Device", "client"): (2, "query ($n: Int!) { devices(first: $n) { nodes { client { id } } } }"),
+    ("Device", "images"): (2, "query ($n: Int!) { devices(first: $n) { nodes { images { nodes { id } } } } }"),
+    ("Image", "url"): (1, "query ($n: Int!) { images(first: $n) { nodes { url(variant: ORIGINAL) } } }"),
+    ("Image", "device"): (2, "query ($n: Int!) { images(first: $n) { nodes { device { id } } } }"),
+    ("User", "client"): (2, "query ($n: Int!) { users(first: $n) { nodes { client { id } } } }"),
+    ("Event", "subject"): (
+        2,
+        'query ($n: Int!) { events(first: $n, filter: {types: ["device.registered"]}) '
+        "{ nodes { subject { id } } } }",
+    ),
+}
+# Those of things that come one at a time, asked directly for one parent and for many.
+_SINGLE = {
+    ("DeviceUpdate", "event"): 0,
+    ("ImageUpdate", "event"): 0,
+    ("DeviceUpdate", "device"): 1,
+    ("ImageUpdate", "image"): 1,
+    ("Session", "user"): 1,
+    ("Viewer", "user"): 1,
+    ("Viewer", "client"): 1,
+    ("Viewer", "device"): 1,
+}
+
+
+class _Counting(Database):
+    """A database that knows how many statements were sent."""
+
+    sent = 0
+
+    async def _fetch(self, statement: Statement[R], arguments: list[Any]) -> list[R]:
+        self.sent += 1
+        return await super()._fetch(statement, arguments)
+
+
+@dataclass
+class _InProcess:
+    """The parts of an API process, with a counting database."""
+
+    services: Services
+    database: _Counting
+
+    async def context(self, token: str | None) -> Context:
+        principal = await self.services.authenticator.principal(f"Bearer {token}")
+        return Context(services=self.services, principal=principal, address="127.0.0.1")
+
+    async def statements(self, token: str | None, document: str, n: int) -> tuple[int, Any]:
+        """How many statements an operation takes, and its data."""
+        context = await self.context(token)
+        before = self.database.sent
+        result = await executable_schema(explorable=True).execute(
+            document, variable_values={"n": n}, context_value=context
+        )
+        assert not result.errors, result.errors
+        return self.database.sent - before, result.data
+
+
+@pytest.fixture
+async def inside(stack: Stack, tmp_path: Path) -> AsyncIterator[_InProcess]:
+    settings = load_settings(
+        data_dir=tmp_path,
+        database_url=stack.environment["QM_DATABASE_URL"],
+        redis_url=stack.environment["QM_REDIS_URL"],
+        redis_namespace=stack.environment["QM_REDIS_NAMESPACE"],
+        secret_key=stack.environment["QM_SECRET_KEY"],
+    )
+    async with api_services(settings) as services:
+        database = _Counting(services.database.pool, 2.0)
+        yield _InProcess(replace(services, database=database), database)
+
+
+@pytest.fixture
+async def full(stack: Stack, org: Organisation) -> Organisation:
+    """An organisation with many of everything, whose events are all in the log."""
+    for _ in range(_MANY):
+        await Person.made(org.admin, "VIEWER", org.id)
+    async with Socket.opened(stack.url, org.viewer.token) as socket:
+        ready = await socket.subscribe('subscription { events(filter: {types: ["image.ready"]}) { id } }')
+        for _ in range(_MANY):
+            device = await org.device()
+            for _ in range(2):
+                assert (await device.upload(photo())).status_code == 201
+        for _ in range(2 * _MANY):
+            await ready.next()
+    return org
+
+
+def _rows(data: dict[str, Any]) -> int:
+    (connection,) = data.values()
+    return len(connection["nodes"])
+
+
+async def _compare(inside: _InProcess, token: str | None, expected: int, document: str) -> None:
+    one, data = await inside.statements(token, document, 1)
+    assert _rows(data) == 1
+    many, data = await inside.statements(token, document, _MANY)
+    assert _rows(data) == _MANY
+    assert (one, many) == (expected, expected)
+
+
+def test_every_root_list_has_a_case() -> None:
+    query = graphql_schema().query_type
+    assert query is not None
+    lists = {name for name, field in query.fields.items() if get_named_type(field.type).name.endswith("Connection")}
+    assert lists == _LISTS.keys()
+
+
+def test_every_relation_has_a_case() -> None:
+    assert relation._declared == _RELATIONS.keys() | _SINGLE.keys()
+
+
+def test_lists_are_connections() -> None:
+    bare = [
+        f"{name}.{field_name}"
+        for name, type_ in graphql_schema().type_map.items()
+        if isinstance(type_, GraphQLObjectType) and not name.startswith("__") and not name.endswith("Connection")
+        for field_name, field in type_.fields.items()
+        if "[" in str(field.type) and isinstance(get_named_type(field.type), GraphQLObjectType)
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", _LISTS)
+async def test_a_root_list_takes_the_same_statements_for_one_row_and_for_many(
+    inside: _InProcess, full: Organisation, name: str
+) -> None:
+    if name == "clients":
+        for _ in range(_MANY):
+            await Organisation.made(full.admin)
+    token = full.admin.token if name == "clients" else full.operator.token
+    await _compare(inside, token, *_LISTS[name])
+
+
+@pytest.mark.parametrize("key", _RELATIONS, ids=".".join)
+async def test_a_relation_takes_the_same_statements_under_one_parent_and_under_many(
+    inside: _InProcess, full: Organisation, key: tuple[str, str]
+) -> None:
+    await _compare(inside, full.operator.token, *_RELATIONS[key])
+
+
+@pytest.mark.parametrize("key", _SINGLE, ids=".".join)
+async def test_a_batch_resolver_takes_the_same_statements_for_one_parent_and_for_many(
+    inside: _InProcess, full: Organisation, key: tuple[str, str]
+) -> None:
+    context = await inside.context(full.operator.token)
+    parents = await _parents(inside, full, key)
+    assert len(set(map(str, parents))) > 1
+    taken = []
+    for given in (parents[:1], parents):
+        before = inside.database.sent
+        values = await relation.batch_resolver(*key)(context, given)
+        assert len(values) == len(given)
+        assert all(value is not None for value in values)
+        taken.append(inside.database.sent - before)
+    assert taken == [_SINGLE[key]] * 2
+
+
+async def _parents(inside: _InProcess, org: Organisation, key: tuple[str, str]) -> Sequence[Any]:
+    context = await inside.context(org.operator.token)
+    if key[0] in ("DeviceUpdate", "ImageUpdate"):
+        kind = key[0].removesuffix("Update")
+        page = await list_events(inside.database, context.scope, first=50, after=None, subject_kind=kind)
+        return page.nodes
+    if key == ("Viewer", "device"):
+        devices = [await org.device() for _ in range(2)]
+        return [(await inside.context(device.token)).principal for device in devices]
+    principals = [(await inside.context(api.token)).principal for api in (org.operator, org.viewer)]
+    if key[0] == "Session":
+        return [SessionTokens("", "", datetime.now(UTC), str(principal.id)) for principal in principals]
+    return principals
+
+
+async def test_deep_lists_take_one_statement_for_each_level(inside: _InProcess, full: Organisation) -> None:
+    document = (
+        "query ($n: Int!) { devices(first: $n) { nodes { id images(first: 2) { totalCount nodes { id "
+        "device { id client { id } } } } client { id } } } }"
+    )
+    one, _ = await inside.statements(full.operator.token, document, 1)
+    many, data = await inside.statements(full.operator.token, document, _MANY)
+    assert sum(len(device["images"]["nodes"]) for device in data["devices"]["nodes"]) == 2 * _MANY
+    assert (one, many) == (6, 6)
+
+
+async def test_the_subjects_of_mixed_events_take_one_statement_for_each_kind(
+    inside: _InProcess, full: Organisation
+) -> None:
+    document = "query ($n: Int!) { events(first: $n) { nodes { subjectKind subject { id } } } }"
+    taken, data = await inside.statements(full.operator.token, document, 100)
+    kinds = {event["subjectKind"] for event in data["events"]["nodes"]}
+    assert kinds == {"CLIENT", "USER", "DEVICE", "IMAGE"}
+    assert taken == 1 + len(kinds)

@@ -1,0 +1,253 @@
+"""What belongs to one organisation is not there for another: not by id, not in lists, not live.
+
+The table of cases names every place of the schema that takes an id; a new place without a case fails.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.contract.documents import id_arguments
+from tests.support.api import Organisation, TestDevice
+from tests.support.live import Socket
+from tests.support.people import Person
+from tests.support.photos import photo
+from tests.support.stack import Stack
+
+_PASSWORD = 'password: "long enough a password"'
+_DEVICES = "query ($id: ID!) { devices(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
+_IMAGES = "query ($id: ID!) { images(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
+_EVENTS = "query ($id: ID!) { events(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
+_NESTED = "query ($id: ID!) { devices { nodes { images(filter: %s) { nodes { id } totalCount } } } }"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A document with a variable `id`, and whose id goes there: a property of `_Things`.
+
+    `answer` is what an operator of another organisation gets: a code, None for null, [] for nothing.
+    """
+
+    thing: str
+    answer: Any
+    document: str
+
+
+_CASES = {
+    "Query.client.id": _Case("client", None, "query ($id: ID!) { client(id: $id) { id } }"),
+    "Query.device.id": _Case("device", None, "query ($id: ID!) { device(id: $id) { id } }"),
+    "Query.device.clientId": _Case(
+        "client", None, 'query ($id: ID!) { device(key: "the-same-key", clientId: $id) { id } }'
+    ),
+    "Query.image.id": _Case("image", None, "query ($id: ID!) { image(id: $id) { id } }"),
+    "Query.node.id": _Case("device", None, "query ($id: ID!) { node(id: $id) { id } }"),
+    "Query.devices.filter.clientId": _Case("client", [], _DEVICES % "{clientId: $id}"),
+    "Query.images.filter.clientId": _Case("client", [], _IMAGES % "{clientId: $id}"),
+    "Query.images.filter.deviceId": _Case("device", [], _IMAGES % "{deviceId: $id}"),
+    "Query.events.filter.clientId": _Case("client", [], _EVENTS % "{clientId: $id}"),
+    "Query.events.filter.subjectIds": _Case("device", [], _EVENTS % "{subjectIds: [$id]}"),
+    "Device.images.filter.clientId": _Case("client", [], _NESTED % "{clientId: $id}"),
+    "Device.images.filter.deviceId": _Case("device", [], _NESTED % "{deviceId: $id}"),
+    "Mutation.createUser.clientId": _Case(
+        "client",
+        "FORBIDDEN",
+        f'mutation ($id: ID!) {{ createUser(email: "in@example.com", {_PASSWORD}, role: VIEWER, clientId: $id) '
+        "{ id } }",
+    ),
+    "Mutation.setUserRole.id": _Case(
+        "user", "FORBIDDEN", "mutation ($id: ID!) { setUserRole(id: $id, role: VIEWER) { id } }"
+    ),
+    "Mutation.setUserRole.clientId": _Case(
+        "client",
+        "FORBIDDEN",
+        "mutation ($id: ID!) { setUserRole(id: $id, role: VIEWER, clientId: $id) { id } }",
+    ),
+    "Mutation.deleteUser.id": _Case("user", "FORBIDDEN", "mutation ($id: ID!) { deleteUser(id: $id) { id } }"),
+    "Mutation.deleteClient.id": _Case(
+        "client", "FORBIDDEN", "mutation ($id: ID!) { deleteClient(id: $id) { id } }"
+    ),
+    "Mutation.regenerateClientToken.id": _Case(
+        "client", "NOT_FOUND", "mutation ($id: ID!) { regenerateClientToken(id: $id) { token } }"
+    ),
+    "Mutation.registerDevice.device.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        'mutation ($id: ID!) { registerDevice(device: {key: "intruder", clientId: $id}) { token } }',
+    ),
+    "Mutation.updateDevice.id": _Case(
+        "device", "NOT_FOUND", "mutation ($id: ID!) { updateDevice(id: $id, changes: {enabled: false}) { id } }"
+    ),
+    "Mutation.rotateDeviceToken.id": _Case(
+        "device", "NOT_FOUND", "mutation ($id: ID!) { rotateDeviceToken(id: $id) { token } }"
+    ),
+    "Mutation.deregisterDevice.id": _Case(
+        "device", "NOT_FOUND", "mutation ($id: ID!) { deregisterDevice(id: $id) { id } }"
+    ),
+}
+_LIVE_CASES = {
+    "Subscription.events.filter.clientId": (
+        "client",
+        "subscription ($id: ID!) { events(filter: {clientId: $id}) { id } }",
+    ),
+    "Subscription.events.filter.subjectIds": (
+        "device",
+        "subscription ($id: ID!) { events(filter: {subjectIds: [$id]}) { id } }",
+    ),
+    "Subscription.deviceUpdates.ids": (
+        "device",
+        "subscription ($id: ID!) { deviceUpdates(ids: [$id]) { device { id } } }",
+    ),
+    "Subscription.imageUpdates.deviceId": (
+        "device",
+        "subscription ($id: ID!) { imageUpdates(deviceId: $id) { image { id } } }",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Things:
+    """One of everything that an organisation can have, by id."""
+
+    client: str
+    device: str
+    image: str
+    user: str
+    reporter: TestDevice
+
+    @classmethod
+    async def of(cls, org: Organisation) -> "_Things":
+        device = await org.device("the-same-key")
+        image_id = (await device.upload(photo())).json()["imageId"]
+        user = await Person.made(org.admin, "VIEWER", org.id)
+        return cls(org.id, device.id, image_id, user.id, device)
+
+
+@pytest.fixture
+async def theirs(other_org: Organisation) -> _Things:
+    return await _Things.of(other_org)
+
+
+def _is_answer(data: dict[str, Any], expected: Any) -> bool:
+    """Whether the data is null, or a list without anything in it, also under every device of one's own."""
+    (value,) = data.values()
+    if expected is None:
+        return value is None
+    lists = [node["images"] for node in value["nodes"]] if value["nodes"] else [value]
+    return all(one["nodes"] == [] and one["totalCount"] == 0 for one in lists)
+
+
+def test_every_place_that_takes_an_id_has_a_case() -> None:
+    assert id_arguments() == _CASES.keys() | _LIVE_CASES.keys()
+
+
+@pytest.mark.parametrize("place", _CASES)
+async def test_another_organisations_id_leads_nowhere(
+    org: Organisation, other_org: Organisation, theirs: _Things, place: str
+) -> None:
+    case = _CASES[place]
+    await org.device()  # so that lists under one's own devices are asked at all
+    before = await _inventory(other_org)
+    answer = (await org.operator.post(case.document, id=getattr(theirs, case.thing))).json()
+    if isinstance(case.answer, str):
+        assert answer["errors"][0]["extensions"]["code"] == case.answer
+    else:
+        assert not answer.get("errors"), answer
+        assert _is_answer(answer["data"], case.answer), answer
+    for thing in (theirs.device, theirs.image, other_org.name, "the-same-key"):
+        assert thing not in str(answer.get("data")), answer
+    assert await _inventory(other_org) == before
+
+
+@pytest.mark.parametrize(
+    "place", sorted(set(_CASES) - {"Mutation.deleteClient.id", "Mutation.setUserRole.clientId"})
+)
+async def test_ones_own_id_leads_somewhere(org: Organisation, place: str) -> None:
+    own, case = await _Things.of(org), _CASES[place]
+    caller = org.admin if case.answer == "FORBIDDEN" else org.operator
+    data = await caller.run(case.document.replace("in@", f"{own.device}@"), id=getattr(own, case.thing))
+    (value,) = data.values()
+    assert value is not None
+    if place.startswith("Query") and case.answer == []:
+        assert value["totalCount"] > 0
+
+
+@pytest.mark.parametrize("kind", ["client", "device", "image", "user"])
+async def test_node_finds_ones_own_things_and_nobody_elses(org: Organisation, theirs: _Things, kind: str) -> None:
+    own = await _Things.of(org)
+    query = "query ($id: ID!) { node(id: $id) { id __typename } }"
+    found = (await org.operator.run(query, id=getattr(own, kind)))["node"]
+    assert found == {"id": getattr(own, kind), "__typename": kind.capitalize()}
+    assert (await org.operator.run(query, id=getattr(theirs, kind)))["node"] is None
+    assert (await org.admin.run(query, id=getattr(theirs, kind)))["node"]["id"] == getattr(theirs, kind)
+
+
+async def test_lists_hold_ones_own_things_only(org: Organisation, theirs: _Things) -> None:
+    own = await _Things.of(org)
+    data = await org.operator.run(
+        "{ clients { nodes { id } totalCount } devices { nodes { id client { id } } totalCount } "
+        "images { nodes { id device { id } } totalCount } users { nodes { client { id } } totalCount } }"
+    )
+    assert data["clients"] == {"nodes": [{"id": org.id}], "totalCount": 1}
+    assert data["devices"] == {"nodes": [{"id": own.device, "client": {"id": org.id}}], "totalCount": 1}
+    assert data["images"] == {"nodes": [{"id": own.image, "device": {"id": own.device}}], "totalCount": 1}
+    assert data["users"] == {"nodes": [{"client": {"id": org.id}}] * 3, "totalCount": 3}
+
+
+async def test_the_log_holds_ones_own_events_only(stack: Stack, org: Organisation, theirs: _Things) -> None:
+    own = await _own_event_after_theirs(stack, org, theirs)
+    query = "{ events(first: 100) { nodes { clientId subjectId } totalCount } }"
+    for caller in (org.operator, org.viewer):
+        page = (await caller.run(query))["events"]
+        assert {event["clientId"] for event in page["nodes"]} == {org.id}
+        assert own.device in {event["subjectId"] for event in page["nodes"]}
+        assert page["totalCount"] == len(page["nodes"])
+        assert theirs.device not in str(page)
+
+
+async def _own_event_after_theirs(stack: Stack, org: Organisation, theirs: _Things) -> _Things:
+    """Something happens to theirs, then to one's own; returns when one's own was seen live."""
+    async with Socket.opened(stack.url, org.viewer.token) as socket:
+        live = await socket.subscribe("subscription { events { clientId type } }")
+        assert (await theirs.reporter.heartbeat()).status_code == 200
+        own = await _Things.of(org)
+        while (event := (await live.next())["events"])["type"] != "image.received":
+            assert event["clientId"] == org.id
+    return own
+
+
+@pytest.mark.parametrize("place", _LIVE_CASES)
+async def test_another_organisations_events_are_never_delivered(
+    stack: Stack, org: Organisation, theirs: _Things, place: str
+) -> None:
+    thing, document = _LIVE_CASES[place]
+    async with (
+        Socket.opened(stack.url, org.operator.token) as listening,
+        Socket.opened(stack.url, org.admin.token) as admins,
+    ):
+        await listening.subscribe(document, id=getattr(theirs, thing))
+        seen = await admins.subscribe(document, id=getattr(theirs, thing))
+        assert (await theirs.reporter.upload(photo())).status_code == 201
+        await seen.next()  # whoever may see it was given it, from the same feed
+        await _own_event_after_theirs(stack, org, theirs)
+        await listening.ping()  # fails on anything that was delivered instead of the answer
+
+
+@pytest.mark.parametrize("subscription", ["deviceUpdates { device { id } }", "imageUpdates { image { id } }"])
+async def test_live_updates_without_a_filter_are_ones_own(
+    stack: Stack, org: Organisation, theirs: _Things, subscription: str
+) -> None:
+    async with Socket.opened(stack.url, org.viewer.token) as socket:
+        live = await socket.subscribe(f"subscription {{ {subscription} }}")
+        assert (await theirs.reporter.upload(photo())).status_code == 201
+        own = await _Things.of(org)
+        ((kind, thing),) = (await live.next())[subscription.partition(" ")[0]].items()
+    assert thing["id"] == getattr(own, kind)
+
+
+async def _inventory(org: Organisation) -> Any:
+    """What an organisation has, for comparing before and after."""
+    return await org.operator.run(
+        "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
+        "devices { nodes { id name enabled token { prefix } } } images { totalCount } }"
+    )
