@@ -53,12 +53,12 @@ $(VENV)/.uv:
 	@touch $@
 
 $(VENV)/.runtime: $(VENV)/.uv requirements.txt pyproject.toml
-	$(UV) pip install -q --require-hashes -r requirements.txt
+	$(UV) pip install -q --compile-bytecode --require-hashes -r requirements.txt
 	$(UV) pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
-	$(UV) pip install -q --require-hashes -r requirements-dev.txt
+	$(UV) pip install -q --compile-bytecode --require-hashes -r requirements-dev.txt
 	@touch $@
 
 # Without Node the API works all the same, and its page says how to get GraphiQL.
