@@ -1,17 +1,19 @@
 """What the bytes of a JPEG, PNG or WebP say without being decoded: whether the file is whole, how large the
 picture is, which of its parts describe pixels and which describe the photographer. Standard library only, so
-the API process can afford it on every upload. Pixels, and all that needs Pillow, are in `processing.py`."""
+the API process can afford it on every upload. Pixels, and all that needs Pillow, are in `processing.py`; the
+file without what describes the photographer is made in `metadata.py`."""
 
 import math
+import re
 import struct
 import zlib
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 
 CONTENT_TYPES = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 HEAD_BYTES = 64
-TAIL_BYTES = 4096
+TAIL_BYTES = 64
 
 # More parts than any camera or editor writes. Each costs an interpreter's loop here and an object in a
 # decoder, so a file made of nothing but tiny parts would otherwise hold a worker for minutes.
@@ -20,8 +22,8 @@ MAX_PARTS = 50_000
 # reaches it: thousands of empty scans in one small file are a known way to stop a decoder.
 MAX_SCANS = 64
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 _WEBP_KINDS = (b"VP8 ", b"VP8L", b"VP8X")
 
 
@@ -41,7 +43,7 @@ def sniff(head: bytes) -> str:
     """The content type the first 16 bytes show. Raises NotAnImage NOT_AN_IMAGE."""
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
-    if head.startswith(_PNG_MAGIC):
+    if head.startswith(PNG_MAGIC):
         return "image/png"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP" and head[12:16] in _WEBP_KINDS:
         return "image/webp"
@@ -52,7 +54,8 @@ def sniff(head: bytes) -> str:
 
 def check_whole(head: bytes, tail: bytes, size: int) -> str:
     """The content type of a file of `size` bytes that starts with `head` (HEAD_BYTES or the whole file) and
-    ends with `tail` (TAIL_BYTES or the whole file). Raises NotAnImage: NOT_AN_IMAGE or TRUNCATED.
+    ends with `tail` (TAIL_BYTES or the whole file; of the NULs at the end of a file one is enough). Raises
+    NotAnImage: NOT_AN_IMAGE or TRUNCATED.
 
     This finds an upload that was cut short, not damage in the middle: only decoding finds that.
     """
@@ -73,7 +76,7 @@ def _check_jpeg_end(tail: bytes) -> None:
 
 
 def _check_png_end(tail: bytes) -> None:
-    if not tail.endswith(_PNG_END):
+    if not tail.endswith(PNG_END):
         raise NotAnImage("TRUNCATED", "the PNG does not end in its IEND chunk")
 
 
@@ -85,22 +88,29 @@ def _check_riff_size(head: bytes, size: int) -> None:
 
 
 class Completeness:
-    """`check_whole` for bytes that arrive in pieces: keeps the head and the tail, never the whole file."""
+    """`check_whole` for bytes that arrive in pieces: keeps the head and the tail, never the whole file. The tail
+    is what precedes the NULs at the end, however many these are."""
 
     def __init__(self) -> None:
         self.size = 0
         self._head = b""
         self._tail = b""
+        self._nuls = 0  # after the tail
 
     def feed(self, chunk: bytes) -> None:
         if len(self._head) < HEAD_BYTES:
             self._head += chunk[: HEAD_BYTES - len(self._head)]
-        self._tail = (self._tail + chunk[-TAIL_BYTES:])[-TAIL_BYTES:]
         self.size += len(chunk)
+        content = chunk.rstrip(b"\0")
+        if content:
+            between = bytes(min(self._nuls, TAIL_BYTES))
+            self._tail = (self._tail + between + content[-TAIL_BYTES:])[-TAIL_BYTES:]
+            self._nuls = 0
+        self._nuls += len(chunk) - len(content)
 
     def finish(self) -> str:
         """The content type of everything fed. Raises NotAnImage."""
-        return check_whole(self._head, self._tail, self.size)
+        return check_whole(self._head, self._tail + bytes(min(self._nuls, 1)), self.size)
 
 
 # The structure of a whole file: what a decoder has to see, and what it must not.
@@ -119,7 +129,9 @@ class Structure:
 
 def inspect(data: bytes) -> Structure:
     """The structure of a whole file held in memory. Raises NotAnImage with all three codes."""
-    kind = check_whole(data[:HEAD_BYTES], data[-TAIL_BYTES:], len(data))
+    whole = Completeness()
+    whole.feed(data)
+    kind = whole.finish()
     try:
         return _INSPECTORS[kind](data)
     except (struct.error, IndexError) as error:
@@ -156,26 +168,36 @@ class _JpegHeader:
             self.kept.append(segment)
 
 
-def _inspect_jpeg(data: bytes) -> Structure:
-    header = _JpegHeader()
+# The markers that begin a segment, and the end. Not those without a body: restarts within a scan, stuffed zeros.
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment, scan headers and the end of the image among them. Between two of
+    them lies the data of a scan; or stray and fill bytes, which are tolerated as every decoder does."""
     position = 2
     for _ in range(MAX_PARTS):
-        # Tolerated as every decoder does: stray bytes before a marker, and fill bytes within it.
-        position = data.find(b"\xff", position)
-        if position < 0:
-            raise NotAnImage("CORRUPT", "the JPEG has no picture")
-        marker = data[position + 1]
-        if marker in (0x00, 0xFF, 0x01) or 0xD0 <= marker <= 0xD8:
-            position += 1 if marker == 0xFF else 2
-            continue
+        found = _MARKER.search(data, position)
+        if found is None:
+            return
+        marker, start = data[found.start() + 1], found.start()
         if marker == 0xD9:
-            raise NotAnImage("CORRUPT", "the JPEG has no picture")
-        if marker == 0xDA:
-            return _jpeg_structure(header, data, position)
-        end = position + 2 + max(2, struct.unpack_from(">H", data, position + 2)[0])
-        header.add(marker, data[position:end], data[position + 4 : end])
-        position = end
+            yield marker, start, start + 2
+            return
+        position = start + 2 + max(2, int.from_bytes(data[start + 2 : start + 4]))
+        yield marker, start, position
     raise NotAnImage("CORRUPT", "the JPEG has too many segments")
+
+
+def _inspect_jpeg(data: bytes) -> Structure:
+    header = _JpegHeader()
+    for marker, start, end in jpeg_segments(data):
+        if marker == 0xD9:
+            break
+        if marker == 0xDA:
+            return _jpeg_structure(header, data, start)
+        header.add(marker, data[start:end], data[start + 4 : end])
+    raise NotAnImage("CORRUPT", "the JPEG has no picture")
 
 
 def _jpeg_structure(header: _JpegHeader, data: bytes, scans_at: int) -> Structure:
@@ -191,9 +213,9 @@ _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 MAX_ICC_BYTES = 2_000_000
 
 
-def _inspect_png(data: bytes) -> Structure:
-    width, height = struct.unpack_from(">II", data, 16)
-    kept, others, position = [_PNG_MAGIC], dict[bytes, bytes](), 8
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of each chunk before IEND; length, name and checksum lie within start and end."""
+    position = 8
     for _ in range(MAX_PARTS):
         (length,) = struct.unpack_from(">I", data, position)
         name = data[position + 4 : position + 8]
@@ -201,15 +223,23 @@ def _inspect_png(data: bytes) -> Structure:
         if end > len(data) or (position == 8) != (name == b"IHDR"):
             raise NotAnImage("CORRUPT", "the PNG's chunks are damaged")
         if name == b"IEND":
-            pixels = b"".join((*kept, _PNG_END))
-            exif, icc = others.get(b"eXIf", b""), _inflated_icc(others.get(b"iCCP", b""))
-            return Structure("image/png", width, height, pixels, exif, icc)
-        if name in _PNG_KEPT:
-            kept.append(data[position:end])
-        elif name in (b"eXIf", b"iCCP"):
-            others.setdefault(name, data[position + 8 : end - 4])
+            return
+        yield name, position, end
         position = end
     raise NotAnImage("CORRUPT", "the PNG has too many chunks")
+
+
+def _inspect_png(data: bytes) -> Structure:
+    width, height = struct.unpack_from(">II", data, 16)
+    kept, others = [PNG_MAGIC], dict[bytes, bytes]()
+    for name, start, end in png_chunks(data):
+        if name in _PNG_KEPT:
+            kept.append(data[start:end])
+        elif name in (b"eXIf", b"iCCP"):
+            others.setdefault(name, data[start + 8 : end - 4])
+    pixels = b"".join((*kept, PNG_END))
+    exif, icc = others.get(b"eXIf", b""), _inflated_icc(others.get(b"iCCP", b""))
+    return Structure("image/png", width, height, pixels, exif, icc)
 
 
 def _inflated_icc(chunk: bytes) -> bytes:
@@ -225,18 +255,23 @@ def _inflated_icc(chunk: bytes) -> bytes:
     return profile if inflate.eof else b""
 
 
-def _inspect_webp(data: bytes) -> Structure:
-    width, height = _webp_size(data)
-    exif, position = b"", 12
-    # A simple file (VP8, VP8L) is one chunk; only the extended form carries metadata.
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(name, body) of each chunk."""
+    position = 12
     for _ in range(MAX_PARTS):
         if position + 8 > len(data):
-            return Structure("image/webp", width, height, data, exif)
+            return
         name, length = struct.unpack_from("<4sI", data, position)
-        if name == b"EXIF" and not exif:
-            exif = data[position + 8 : position + 8 + length].removeprefix(b"Exif\0\0")
+        yield name, data[position + 8 : position + 8 + length]
         position += 8 + length + (length & 1)
     raise NotAnImage("CORRUPT", "the WebP has too many chunks")
+
+
+def _inspect_webp(data: bytes) -> Structure:
+    width, height = _webp_size(data)
+    # A simple file (VP8, VP8L) is one chunk; only the extended form carries metadata.
+    exif = next((body for name, body in list(webp_chunks(data)) if name == b"EXIF"), b"")
+    return Structure("image/webp", width, height, data, exif.removeprefix(b"Exif\0\0"))
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

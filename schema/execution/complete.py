@@ -8,7 +8,7 @@ objects are handed to the runtime, which executes what is selected of them.
 Every position of the result holds a completed value, null where that is allowed, or a `Failure`.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -82,18 +82,21 @@ async def _with_gaps(run: "Run", output: Output, values: Sequence[Any], places: 
     return completed
 
 
-async def _present(
+def _present(
     run: "Run", output: Output, values: Sequence[Any], classes: set[type], places: FieldPlaces
-) -> list[Any]:
+) -> Coroutine[Any, Any, list[Any]]:
+    """Complete values that are neither null nor failures."""
     if output.item is not None:
-        return await _lists(run, output.item, values, classes, places)
+        return _lists(run, output.item, values, classes, places)
     if output.leaf is not None:
         return _leaves(run, output.leaf, values, classes, places)
     assert output.objects is not None
-    return await complete_objects(run, output.objects, values, places)
+    return complete_objects(run, output.objects, values, places)
 
 
-def _leaves(run: "Run", leaf: Leaf, values: Sequence[Any], classes: set[type], places: FieldPlaces) -> list[Any]:
+async def _leaves(
+    run: "Run", leaf: Leaf, values: Sequence[Any], classes: set[type], places: FieldPlaces
+) -> list[Any]:
     if classes <= leaf.untouched:
         return list(values)
     try:

@@ -65,9 +65,10 @@ def execute(
         settings = Settings(native, field_resolver, type_resolver)
         try:
             operation = plans.operation(key, document, partial(operation_of, schema, document, operation_name))
-            variables = _variables(operation, variable_values, max_coercion_errors, hide_suggestions)
-            if isinstance(variables, list):
-                return ExecutionResult(None, variables)
+            coerced = _variables(operation, variable_values, max_coercion_errors, hide_suggestions)
+            if isinstance(coerced, list):
+                return ExecutionResult(None, coerced)
+            variables = coerced
             conditions = _conditions(operation, variables)
             make = partial(compile_plan, operation, conditions, settings)
             plan = plans.plan((key, *conditions.values()), make)
@@ -97,7 +98,10 @@ def _variables(
 
 def _conditions(operation: Operation, variables: VariableValues) -> dict[str, bool]:
     """The values of the variables that choose the plan."""
-    conditions = {name: variables.coerced.get(name) for name in operation.conditions}
-    if not all(isinstance(value, bool) for value in conditions.values()):
-        raise Unsupported("a condition that is null")  # an error, for which graphql-core has the words
+    conditions: dict[str, bool] = {}
+    for name in operation.conditions:
+        value = variables.coerced.get(name)
+        if not isinstance(value, bool):
+            raise Unsupported("a condition that is null")  # an error, for which graphql-core has the words
+        conditions[name] = value
     return conditions

@@ -1,6 +1,6 @@
 """Completion of objects: which type each value has, and on to what is selected of that type."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError, GraphQLObjectType, default_type_resolver, is_object_type
@@ -9,16 +9,22 @@ from graphql.pyutils import inspect, is_awaitable
 from .failures import Failure
 from .hints import Trusted, hint_of
 from .places import FieldPlaces, Picked
-from .plan import Objects
+from .plan import Objects, Selection
 
 if TYPE_CHECKING:
     from .run import Run
 
 
-async def complete_objects(run: "Run", objects: Objects, values: Sequence[Any], places: FieldPlaces) -> list[Any]:
+def complete_objects(
+    run: "Run", objects: Objects, values: Sequence[Any], places: FieldPlaces
+) -> Coroutine[Any, Any, list[Any]]:
     """Execute what is selected of values of an object type, interface or union."""
     if isinstance(objects.type, GraphQLObjectType):
-        return await _of_type(run, objects, objects.type, values, places)
+        return _of_type(run, objects, objects.type, values, places)
+    return _of_any_type(run, objects, values, places)
+
+
+async def _of_any_type(run: "Run", objects: Objects, values: Sequence[Any], places: FieldPlaces) -> list[Any]:
     types = await _types(run, objects, values, places)
     groups: dict[GraphQLObjectType, list[int]] = {}
     completed: list[Any] = list(types)  # where there is no type there is a failure
@@ -35,16 +41,27 @@ async def complete_objects(run: "Run", objects: Objects, values: Sequence[Any], 
     return completed
 
 
-async def _of_type(
+def _of_type(
     run: "Run", objects: Objects, type_: GraphQLObjectType, values: Sequence[Any], places: FieldPlaces
-) -> list[Any]:
-    is_type_of = type_.is_type_of
+) -> Coroutine[Any, Any, list[Any]]:
     try:
         selection = objects.of(type_)
     except RecursionError as error:  # nested deeper than validated documents are
-        return [run.fail(error.with_traceback(None), places, index) for index in range(len(values))]
-    if is_type_of is None or isinstance(hint_of(type_.extensions), Trusted):
-        return await run.select(selection, list(values), places)
+        return _all_failed(run, error, values, places)
+    if type_.is_type_of is None or isinstance(hint_of(type_.extensions), Trusted):
+        return run.select(selection, values, places)
+    return _of_tested_type(run, selection, type_, values, places)
+
+
+async def _all_failed(run: "Run", error: Exception, values: Sequence[Any], places: FieldPlaces) -> list[Any]:
+    return [run.fail(error.with_traceback(None), places, index) for index in range(len(values))]
+
+
+async def _of_tested_type(
+    run: "Run", selection: Selection, type_: GraphQLObjectType, values: Sequence[Any], places: FieldPlaces
+) -> list[Any]:
+    is_type_of = type_.is_type_of
+    assert is_type_of is not None
     verdicts = await _each(run, is_type_of, values, places)
     completed: list[Any] = [
         verdict

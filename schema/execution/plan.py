@@ -4,7 +4,7 @@ A plan belongs to an operation and to one combination of the booleans that its `
 from variables, so nothing in it is conditional. It holds no values of an execution and is shared by all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from graphql.execution.collect_fields import FragmentDetails
 from .hints import Arguments, Convert, Hint
 from .leaves import Leaf
 
-Build = Callable[[list[Any]], list[dict[str, Any]]]
+Build = Callable[[Sequence[Any]], list[dict[str, Any]]]
 """A generated function: from rows of one class to the dicts of a selection."""
 
 

@@ -62,7 +62,7 @@ class Run:
             data[field.key] = value
         return data
 
-    async def select(self, selection: Selection, rows: list[Any], places: Places) -> list[Any]:
+    async def select(self, selection: Selection, rows: Sequence[Any], places: Places) -> list[Any]:
         """The dicts of a selection for these rows, or failures."""
         objects = _built(selection, rows) if selection.inline else None
         fields = selection.others
@@ -77,21 +77,23 @@ class Run:
                 object_[key] = value
         return _with_failures(objects, columns) if self.failed else objects
 
-    async def _column(self, field: Field, rows: list[Any], places: Places) -> list[Any]:
+    async def _column(self, field: Field, rows: Sequence[Any], places: Places) -> list[Any]:
+        """The completed values of a field, one per row."""
         at = _FieldOfRows(self, field, places)
-        return await complete(self, field.output, await self._values(field, rows, at), at)
-
-    async def _values(self, field: Field, rows: list[Any], places: FieldPlaces) -> Sequence[Any]:
-        """The values of a field, one per row; an exception where there is none."""
         try:
             arguments = self._arguments(field)
         except Exception as error:  # noqa: BLE001 - it is the field's error
-            return [error] * len(rows)
+            return await complete(self, field.output, [error] * len(rows), at)
         if isinstance(field.hint, Relation):
-            return await self._related(field, attempt(field.hint.batch, self.context, rows, **arguments), rows)
-        return self._called(field, rows, places, arguments)
+            values = await self._related(field, field.hint.batch, rows, arguments)
+        else:
+            values = self._values(field, rows, at, arguments)
+        return await complete(self, field.output, values, at)
 
-    def _called(self, field: Field, rows: list[Any], places: FieldPlaces, arguments: Arguments) -> Sequence[Any]:
+    def _values(
+        self, field: Field, rows: Sequence[Any], places: FieldPlaces, arguments: Arguments
+    ) -> Sequence[Any]:
+        """The values of a field, one per row; an exception where there is none."""
         match field.hint:
             case Root(function):
                 values = [attempt(function, self.context, **arguments) for _ in rows]
@@ -112,12 +114,16 @@ class Run:
         return values
 
     def _resolved(
-        self, resolve: Callable[..., Any], rows: list[Any], places: FieldPlaces, arguments: Arguments
+        self, resolve: Callable[..., Any], rows: Sequence[Any], places: FieldPlaces, arguments: Arguments
     ) -> list[Any]:
         return [attempt(resolve, row, places.info(index), **arguments) for index, row in enumerate(rows)]
 
-    async def _related(self, field: Field, batch: Any, rows: list[Any]) -> Sequence[Any]:
-        (values,) = await self.steps.settle([batch]) if is_awaitable(batch) else (batch,)
+    async def _related(
+        self, field: Field, batch: Callable[..., Any], rows: Sequence[Any], arguments: Arguments
+    ) -> Sequence[Any]:
+        values = attempt(batch, self.context, rows, **arguments)
+        if is_awaitable(values):
+            (values,) = await self.steps.settle([values])
         if not isinstance(values, list | tuple | Exception):
             values = attempt(list, values)
         if isinstance(values, Exception):
@@ -146,7 +152,7 @@ class Run:
         self._nulled.append(Nulled(failure.order, position, failure.error))
 
 
-def _built(selection: Selection, rows: list[Any]) -> list[Any] | None:
+def _built(selection: Selection, rows: Sequence[Any]) -> list[Any] | None:
     """The dicts of a selection as generated functions make them, or None where they cannot."""
     try:
         if len(set(map(type, rows))) == 1:
@@ -165,16 +171,16 @@ def _with_failures(objects: list[Any], columns: list[list[Any]]) -> list[Any]:
     return objects
 
 
-def _read_all(rows: list[Any], name: str) -> list[Any]:
+def _read_all(rows: Sequence[Any], name: str) -> list[Any]:
     by_key = {is_record(cls) for cls in set(map(type, rows))}
     try:
         if by_key == {True}:
             return [row[name] for row in rows]
         if by_key == {False}:
             return [*map(getattr, rows, repeat(name))]
+        return [_read(row, name) for row in rows]
     except Exception:  # noqa: BLE001 - each row has an error of its own
-        pass
-    return [attempt(_read, row, name) for row in rows]
+        return [attempt(_read, row, name) for row in rows]
 
 
 def _read(row: Any, name: str) -> Any:

@@ -41,7 +41,13 @@ Rest = Callable[[], Awaitable[tuple[list[dict[str, Any]], Any]]]
 @asynccontextmanager
 async def stalled_socket(stack: Stack, api: Api, after: str) -> AsyncIterator[Rest]:
     """A WebSocket that subscribes and reads nothing until asked for all that is left in it, and its end."""
-    options = {"sock": narrow(stack.url), "compression": None, "max_queue": 1, "ping_interval": None}
+    options = {
+        "sock": narrow(stack.url),
+        "compression": None,
+        "max_queue": 1,
+        "ping_interval": None,
+        "close_timeout": 0.1,
+    }
     async with Socket.opened(stack.url, api.token, **options) as socket:
         await socket.subscribe(EVENTS, filter=BEATS, after=after)
 

@@ -25,7 +25,9 @@ async def connected(
     """A WebSocket on which nothing was said yet. `options` are those of websockets' `connect`."""
     address = url.replace("http", "ws", 1) + "/graphql"
     offered = [websockets.Subprotocol(name) for name in subprotocols] or None
-    async with websockets.connect(address, subprotocols=offered, max_size=None, **options) as connection:
+    # A client whose queue is full does not see the server's half of the closing handshake.
+    options = {"max_size": None, "max_queue": None, **options}
+    async with websockets.connect(address, subprotocols=offered, **options) as connection:
         yield connection
 
 

@@ -98,7 +98,7 @@ async def test_guesses_sent_all_at_once_are_limited_too(api: Api, org: Organisat
     assert "TOO_MANY_REQUESTS" in codes
 
 
-async def test_a_login_leaves_its_time_and_an_event(api: Api, org: Organisation) -> None:
+async def test_a_login_leaves_its_time(api: Api, org: Organisation) -> None:
     person = await Person.made(org.admin, "VIEWER", org.id)
     before = datetime.now(UTC)
     await person.signed_in(api)
