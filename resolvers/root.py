@@ -19,6 +19,7 @@ from resolvers.events import EventQuery, EventSubscription
 from resolvers.images import ImageQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
+from schema.describe import object_type
 from schema.devices import Device
 from schema.images import Image
 from schema.moments import DATE_TIME
@@ -26,17 +27,17 @@ from schema.relation import unanswered
 from schema.users import User
 
 
-@strawberry.type
+@object_type
 class Query(UserQuery, ClientQuery, DeviceQuery, ImageQuery, EventQuery):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
 
-@strawberry.type
+@object_type
 class Mutation(UserMutation, ClientMutation, DeviceMutation):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
 
-@strawberry.type
+@object_type
 class Subscription(EventSubscription):
     """Follow, over graphql-transport-ws or server-sent events. Resume with `after`."""
 

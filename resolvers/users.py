@@ -110,22 +110,18 @@ class UserMutation:
         ctx = info.context
         if ctx.principal.kind is not PrincipalKind.USER or ctx.principal.id is None:
             raise Denied("Only a user has a password.", code="NO_PASSWORD")
-        limiter, limit, guesser = ctx.services.limiter, ctx.services.sessions.wrong_passwords, ctx.principal.id
-        await limiter.demand(limit, "user", guesser)
         new_hash = await hash_password(new, argument="new")
-        try:
-            async with ctx.transaction() as tx:
-                await commands.change_password(
-                    tx,
-                    ctx.scope,
-                    ctx.principal.id,
-                    current=current,
-                    new_hash=new_hash,
-                    session_id=ctx.principal.session_id,
-                )
-        except Unauthenticated:  # whoever found an open session must not find out its password
-            await limiter.spend(limit, "user", guesser)
-            raise
+        # Whoever found an open session must not find out its password.
+        limit = ctx.services.sessions.wrong_passwords
+        async with ctx.services.limiter.guess(limit, ("user", ctx.principal.id)), ctx.transaction() as tx:
+            await commands.change_password(
+                tx,
+                ctx.scope,
+                ctx.principal.id,
+                current=current,
+                new_hash=new_hash,
+                session_id=ctx.principal.session_id,
+            )
         return await _user(ctx, ctx.principal.id)
 
 

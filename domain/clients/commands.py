@@ -39,9 +39,9 @@ def checked_name(name: str) -> str:
 
 async def create_client(tx: Transaction, scope: Scope, *, name: str) -> str:
     """Make a client; returns its id. Raises Conflict when a live client has that name."""
-    client_id = new_id()
+    client_id, name = new_id(), checked_name(name)
     try:
-        await tx.all(_INSERT, id=client_id, name=checked_name(name))
+        await tx.all(_INSERT, id=client_id, name=name)
     except asyncpg.UniqueViolationError:
         raise Conflict("There is already a client of that name.", code="NAME_TAKEN", argument="name") from None
     tx.emit(scope, "client.created", client_id=client_id, subject=("Client", client_id), name=name)

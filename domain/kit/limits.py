@@ -3,12 +3,19 @@
 When Redis is away each process counts for itself: a limit then is a little looser, never absent.
 """
 
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from weakref import WeakValueDictionary
+
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
-from domain.kit.errors import TooMany
+from domain.kit.errors import TooMany, Unauthenticated
 
 __all__ = ["Limiter", "per_minute"]
 
@@ -27,6 +34,7 @@ class Limiter:
         )
         self._shared = MovingWindowRateLimiter(storage)
         self._own = MovingWindowRateLimiter(MemoryStorage())
+        self._guesses: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def spend(self, limit: RateLimitItem, *who: str) -> None:
         """Count one. Raises TooMany, and counts nothing, when the limit is reached."""
@@ -35,7 +43,7 @@ class Limiter:
         except (RedisError, OSError):
             allowed = await self._own.hit(limit, *who)
         if not allowed:
-            raise _too_many(limit)
+            raise await self._too_many(limit, *who)
 
     async def demand(self, limit: RateLimitItem, *who: str) -> None:
         """Count nothing. Raises TooMany when the limit is reached."""
@@ -44,9 +52,30 @@ class Limiter:
         except (RedisError, OSError):
             allowed = await self._own.test(limit, *who)
         if not allowed:
-            raise _too_many(limit)
+            raise await self._too_many(limit, *who)
 
+    @asynccontextmanager
+    async def guess(self, limit: RateLimitItem, *guessers: tuple[str, str]) -> AsyncIterator[None]:
+        """Around one guess at a secret: a wrong one (Unauthenticated) counts against each of the guessers.
 
-def _too_many(limit: RateLimitItem) -> TooMany:
-    seconds = limit.get_expiry()
-    return TooMany(f"Too many requests: at most {limit.amount} in {seconds} s.", retry_after=seconds)
+        Raises TooMany when one of them has no guess left. Guesses of the first guesser wait for each other,
+        so that many sent at once are no more than many sent one by one.
+        """
+        async with self._guesses.setdefault(guessers[0], asyncio.Lock()):
+            for guesser in guessers:
+                await self.demand(limit, *guesser)
+            try:
+                yield
+            except Unauthenticated:
+                for guesser in guessers:
+                    with suppress(TooMany):  # somebody else took the last one meanwhile
+                        await self.spend(limit, *guesser)
+                raise
+
+    async def _too_many(self, limit: RateLimitItem, *who: str) -> TooMany:
+        try:
+            stats = await self._shared.get_window_stats(limit, *who)
+        except (RedisError, OSError):
+            stats = await self._own.get_window_stats(limit, *who)
+        seconds = min(max(1, math.ceil(stats.reset_time - time.time())), limit.get_expiry())
+        return TooMany(f"Too many requests: at most {limit.amount} a minute.", retry_after=seconds)

@@ -178,6 +178,7 @@ class Database(Runner):
             if is_lost(error):
                 raise Unavailable("The connection to the database was lost.") from error
             if isinstance(error, asyncpg.QueryCanceledError):
+                _log.warning("a statement was cancelled", error=str(error))
                 raise Unavailable("The database took too long to answer.", code="TIMEOUT") from error
             raise
         finally:

@@ -66,7 +66,7 @@ async def create_user(
         )
     except asyncpg.UniqueViolationError:
         raise Conflict("There is already a user with that e-mail.", code="EMAIL_TAKEN", argument="email") from None
-    tx.emit(scope, "user.created", client_id=client_id, subject=("User", user_id), email=email, role=role)
+    tx.emit(scope, "user.created", client_id=client_id, subject=("User", user_id), role=role)
     return user_id
 
 

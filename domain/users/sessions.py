@@ -121,15 +121,12 @@ async def check_password(
     the account or from the address.
     """
     account = email.strip().lower()
-    for who in (("account", account), ("address", address)):
-        await limiter.demand(policy.wrong_passwords, *who)
-    user = await db.one(_BY_EMAIL, email=account)
-    stored = user.password_hash if user else None
-    if await passwords.matches(password, stored) and user:
-        return user
-    for who in (("account", account), ("address", address)):
-        await limiter.spend(policy.wrong_passwords, *who)
-    raise Unauthenticated("The e-mail or the password is wrong.", code="WRONG_CREDENTIALS")
+    async with limiter.guess(policy.wrong_passwords, ("account", account), ("address", address)):
+        user = await db.one(_BY_EMAIL, email=account)
+        stored = user.password_hash if user else None
+        if await passwords.matches(password, stored) and user:
+            return user
+        raise Unauthenticated("The e-mail or the password is wrong.", code="WRONG_CREDENTIALS")
 
 
 async def start_session(tx: Transaction, policy: SessionPolicy, user: UserRow) -> SessionTokens:
