@@ -20,10 +20,11 @@ from server.graphiql import page as graphiql
 from server.graphql import GraphQLView
 from server.health import Health
 from server.logs import configure_logs
-from server.process import api_services, blob_store, connect_redis, link_signer
+from server.process import blob_store, connect_redis, link_signer
 from server.routes.devices import DeviceRoutes
 from server.routes.media import MediaRoutes
 from server.routes.operations import OperationRoutes
+from server.services import api_services
 from server.settings import Settings, load_settings
 
 

@@ -1,23 +1,18 @@
-"""What every process of the server is made of: its parts, opened and closed in order."""
+"""What processes of the server are made of: keys, connections and stores, as the settings say.
+
+What only the API needs is in `services.py`, so that workers and the relay do without GraphQL.
+"""
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import asyncpg
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from domain.events.feed import Feed
-from domain.idempotency.commands import Keeper
 from domain.kit.blobs import FolderStore, LinkSigner
-from domain.kit.limits import Limiter, per_minute
 from domain.kit.sql import Database
-from domain.users.authentication import Authenticator
-from domain.users.sessions import SessionPolicy
-from resolvers.context import Services
 from server.settings import PREFIX, Settings, SettingsError
 
 
@@ -33,15 +28,6 @@ def link_signer(settings: Settings) -> LinkSigner:
 
 def blob_store(settings: Settings) -> FolderStore:
     return FolderStore(settings.storage_folder, link_signer(settings))
-
-
-def session_policy(settings: Settings) -> SessionPolicy:
-    return SessionPolicy(
-        secret_key=derived_key(settings, "access tokens"),
-        access_lifetime=settings.access_lifetime,
-        refresh_lifetime=settings.refresh_lifetime,
-        wrong_passwords=per_minute(settings.wrong_passwords_per_minute, "passwords"),
-    )
 
 
 async def connect_database(settings: Settings, application: str) -> Database:
@@ -73,27 +59,3 @@ def connect_redis(settings: Settings) -> Redis:
     return Redis.from_url(
         settings.redis_url, socket_connect_timeout=2, socket_timeout=10, retry=Retry(NoBackoff(), 0)
     )
-
-
-@asynccontextmanager
-async def api_services(settings: Settings) -> AsyncIterator[Services]:
-    """What the API process works with."""
-    assert settings.redis_url is not None
-    database = await connect_database(settings, "api")
-    redis = connect_redis(settings)
-    feed = Feed(database, redis, settings.redis_namespace)
-    try:
-        await feed.start()
-        yield Services(
-            database=database,
-            blobs=blob_store(settings),
-            feed=feed,
-            limiter=Limiter(settings.redis_url, settings.redis_namespace),
-            sessions=session_policy(settings),
-            keeper=Keeper(derived_key(settings, "idempotent answers")),
-            authenticator=Authenticator(database, derived_key(settings, "access tokens")),
-        )
-    finally:
-        await feed.stop()
-        await redis.aclose()
-        await database.close()

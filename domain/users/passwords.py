@@ -1,6 +1,7 @@
 """Passwords: the rule for new ones, and Argon2id hashing in a thread, for it takes tens of milliseconds."""
 
 import asyncio
+from functools import cache
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -12,8 +13,12 @@ MAX_LENGTH = 200
 
 # OWASP's first recommendation for Argon2id: 19 MiB, two passes, one lane.
 _hasher = PasswordHash([Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1)])
-# Compared with when there is no such user, so that an answer's time does not tell who exists.
-_NOBODY = _hasher.hash("nobody has this password")
+
+
+@cache
+def _nobody() -> str:
+    """A hash to compare with when there is no such user, so that an answer's time does not tell who exists."""
+    return _hasher.hash("nobody has this password")
 
 
 async def hash_password(password: str, *, argument: str = "password") -> str:
@@ -27,5 +32,5 @@ async def matches(password: str, stored: str | None) -> bool:
     """Whether the password is the one. `stored` None (no such user) takes as long and is never true."""
     if len(password) > MAX_LENGTH:
         return False
-    right = await asyncio.to_thread(_hasher.verify, password, stored or _NOBODY)
+    right = await asyncio.to_thread(lambda: _hasher.verify(password, stored or _nobody()))
     return right and stored is not None

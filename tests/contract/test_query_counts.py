@@ -19,7 +19,7 @@ from domain.users.sessions import SessionTokens
 from resolvers.context import Context, Services
 from schema import relation
 from server.graphql import executable_schema
-from server.process import api_services
+from server.services import api_services
 from server.settings import load_settings
 from tests.contract.documents import graphql_schema
 from tests.support.api import Organisation

@@ -1,0 +1,46 @@
+"""The parts that the API process works with, opened and closed in order."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from domain.events.feed import Feed
+from domain.idempotency.commands import Keeper
+from domain.kit.limits import Limiter, per_minute
+from domain.users.authentication import Authenticator
+from domain.users.sessions import SessionPolicy
+from resolvers.context import Services
+from server.process import blob_store, connect_database, connect_redis, derived_key
+from server.settings import Settings
+
+
+def session_policy(settings: Settings) -> SessionPolicy:
+    return SessionPolicy(
+        secret_key=derived_key(settings, "access tokens"),
+        access_lifetime=settings.access_lifetime,
+        refresh_lifetime=settings.refresh_lifetime,
+        wrong_passwords=per_minute(settings.wrong_passwords_per_minute, "passwords"),
+    )
+
+
+@asynccontextmanager
+async def api_services(settings: Settings) -> AsyncIterator[Services]:
+    """What the API process works with."""
+    assert settings.redis_url is not None
+    database = await connect_database(settings, "api")
+    redis = connect_redis(settings)
+    feed = Feed(database, redis, settings.redis_namespace)
+    try:
+        await feed.start()
+        yield Services(
+            database=database,
+            blobs=blob_store(settings),
+            feed=feed,
+            limiter=Limiter(settings.redis_url, settings.redis_namespace),
+            sessions=session_policy(settings),
+            keeper=Keeper(derived_key(settings, "idempotent answers")),
+            authenticator=Authenticator(database, derived_key(settings, "access tokens")),
+        )
+    finally:
+        await feed.stop()
+        await redis.aclose()
+        await database.close()
