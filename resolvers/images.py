@@ -19,7 +19,7 @@ from schema.relation import answers
 
 _LINK_LIFETIME = 3600.0  # seconds
 _KEYS = {
-    ImageVariant.ORIGINAL: "original_key",
+    ImageVariant.ORIGINAL: "clean_key",
     ImageVariant.DISPLAY: "display_key",
     ImageVariant.THUMBNAIL: "thumbnail_key",
 }

@@ -20,8 +20,8 @@ enum(ImageSource)
 
 @enum
 class ImageVariant(StrEnum):
-    """ORIGINAL is the file as it came. DISPLAY is full-size WebP, upright, without metadata. THUMBNAIL is
-    WebP of 200×200 pixels, cut from the middle."""
+    """ORIGINAL is the file as it came, without its metadata. DISPLAY is full-size WebP, upright, without
+    metadata. THUMBNAIL is WebP of 200×200 pixels, cut from the middle."""
 
     ORIGINAL = "ORIGINAL"
     DISPLAY = "DISPLAY"
@@ -55,11 +55,11 @@ class Image(Node):
     source: ImageSource
     status: ImageStatus
     content_type: str
-    """Of the original, by its content: `image/jpeg`, `image/png` or `image/webp`."""
+    """Of the file that came, by its content: `image/jpeg`, `image/png` or `image/webp`."""
     size_bytes: int
-    """Of the original."""
+    """Of the file that came; the ORIGINAL variant may have fewer, for want of metadata."""
     sha256: str
-    """Of the original, in hex."""
+    """Of the file that came, in hex."""
     width: int | None
     """Pixels of the DISPLAY variant; null until READY."""
     height: int | None
@@ -90,7 +90,7 @@ class Image(Node):
 
     @relation
     async def url(self, variant: ImageVariant = ImageVariant.DISPLAY) -> str | None:
-        """A signed link to the bytes, which works for an hour or two; null while the variant is not there."""
+        """A signed link to the bytes, which works for an hour or two; null until READY, and when REJECTED."""
 
     @relation
     async def device(self) -> Annotated["Device", strawberry.lazy("schema.devices")] | None:

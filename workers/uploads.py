@@ -4,7 +4,9 @@ import io
 
 import dramatiq
 
+from domain.images.formats import NotAnImage
 from domain.images.jobs import MAX_ATTEMPTS, claim_image, finish_image, reject_image
+from domain.images.metadata import without_metadata
 from domain.images.models import ImageJobRow
 from domain.images.processing import Processed, Rejected, process
 from domain.kit.scope import SYSTEM
@@ -26,10 +28,11 @@ def process_image(image_id: str) -> None:
     original = wait_for(parts().blobs.get(job.original_key))
     try:
         processed = process(io.BytesIO(original), max_pixels=parts().max_pixels)
-    except Rejected as rejection:
+        clean = without_metadata(original)
+    except (Rejected, NotAnImage) as rejection:
         wait_for(_reject(job, rejection.code, rejection.message))
         return
-    wait_for(_finish(job, processed))
+    wait_for(_finish(job, processed, clean))
 
 
 async def _claim(image_id: str) -> ImageJobRow | None:
@@ -42,9 +45,14 @@ async def _reject(job: ImageJobRow, code: str, message: str) -> None:
         await reject_image(tx, SYSTEM, job, code=code, message=message)
 
 
-async def _finish(job: ImageJobRow, processed: Processed) -> None:
-    stem = job.original_key.removeprefix("originals/").rpartition(".")[0]
+async def _finish(job: ImageJobRow, processed: Processed, clean: bytes | None) -> None:
+    """`clean` is the original without its metadata, None when it has none."""
+    name = job.original_key.removeprefix("originals/")
+    stem = name.rpartition(".")[0]
+    clean_key = job.original_key if clean is None else f"clean/{name}"
     display_key, thumbnail_key = f"display/{stem}.webp", f"thumbnails/{stem}.webp"
+    if clean is not None:
+        await parts().blobs.put(clean_key, clean)
     await parts().blobs.put(display_key, processed.display)
     await parts().blobs.put(thumbnail_key, processed.thumbnail)
     async with transaction(parts().database) as tx:
@@ -52,6 +60,7 @@ async def _finish(job: ImageJobRow, processed: Processed) -> None:
             tx,
             SYSTEM,
             job,
+            clean_key=clean_key,
             display_key=display_key,
             thumbnail_key=thumbnail_key,
             width=processed.width,

@@ -16,6 +16,8 @@ from domain.kit.sql import Row, Statement
 from domain.kit.transactions import Transaction
 
 _RANGES = {"battery_v": (0.0, 60.0), "battery_pct": (0.0, 100.0), "rssi": (-150, 20)}
+_NAMES = {"battery_v": "batteryV", "battery_pct": "batteryPct", "rssi": "rssi", "firmware": "firmware"}
+"""What callers and events call the vitals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,14 @@ class Vitals:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise Invalid(f"{name} must be between {low} and {high}.", argument=name, given=value)
+                said = _NAMES[name]
+                raise Invalid(f"{said} must be between {low} and {high}.", argument=said, given=value)
         if self.firmware is not None and not (len(self.firmware) <= 100 and self.firmware.isprintable()):
             raise Invalid("A firmware version has at most 100 printable characters.", argument="firmware")
         return self
 
     def as_event(self) -> dict[str, Any]:
-        names = {"battery_v": "batteryV", "battery_pct": "batteryPct"}
-        return {names.get(name, name): value for name, value in asdict(self).items() if value is not None}
+        return {_NAMES[name]: value for name, value in asdict(self).items() if value is not None}
 
 
 class ReportingDevice(Row):

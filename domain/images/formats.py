@@ -255,23 +255,26 @@ def _inflated_icc(chunk: bytes) -> bytes:
     return profile if inflate.eof else b""
 
 
-def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(name, body) of each chunk."""
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of each chunk; its name and length are before them, a byte of padding may be after."""
     position = 12
     for _ in range(MAX_PARTS):
         if position + 8 > len(data):
             return
         name, length = struct.unpack_from("<4sI", data, position)
-        yield name, data[position + 8 : position + 8 + length]
+        yield name, position + 8, position + 8 + length
         position += 8 + length + (length & 1)
     raise NotAnImage("CORRUPT", "the WebP has too many chunks")
 
 
 def _inspect_webp(data: bytes) -> Structure:
     width, height = _webp_size(data)
+    exif = b""
     # A simple file (VP8, VP8L) is one chunk; only the extended form carries metadata.
-    exif = next((body for name, body in list(webp_chunks(data)) if name == b"EXIF"), b"")
-    return Structure("image/webp", width, height, data, exif.removeprefix(b"Exif\0\0"))
+    for name, start, end in webp_chunks(data):
+        if name == b"EXIF" and not exif:
+            exif = data[start:end].removeprefix(b"Exif\0\0")
+    return Structure("image/webp", width, height, data, exif)
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -58,7 +58,7 @@ _READY = Statement(
         device_captured_at=func.coalesce(images.c.device_captured_at, bindparam("exif_time", type_=Moment)),
         **{
             name: bindparam(f"new_{name}", type_=images.c[name].type)
-            for name in ("display_key", "thumbnail_key", "width", "height", "phash")
+            for name in ("clean_key", "display_key", "thumbnail_key", "width", "height", "phash")
         },
     )
     .returning(images.c.client_id, images.c.device_id)
@@ -101,6 +101,7 @@ async def finish_image(
     scope: Scope,
     job: ImageJobRow,
     *,
+    clean_key: str,
     display_key: str,
     thumbnail_key: str,
     width: int,
@@ -111,7 +112,8 @@ async def finish_image(
 ) -> None:
     """READY, unless the lease ran out and somebody else has the image now.
 
-    `width` and `height` are pixels of the display variant, `perceptual_hash` is unsigned.
+    `clean_key` is that of the original when nothing had to be taken out of it, `width` and `height` are pixels of
+    the display variant, `perceptual_hash` is unsigned.
     """
     believed = None
     if exif_time is not None and job.device_captured_at is None:
@@ -120,6 +122,7 @@ async def finish_image(
         _READY,
         image=job.id,
         attempt=job.attempts,
+        new_clean_key=clean_key,
         new_display_key=display_key,
         new_thumbnail_key=thumbnail_key,
         new_width=width,

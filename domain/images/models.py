@@ -36,6 +36,7 @@ images = Table(
     Column("size_bytes", BigInteger, nullable=False),
     text_column("sha256"),
     text_column("original_key"),
+    text_column("clean_key", nullable=True),  # the original without its metadata; the same key where it has none
     text_column("display_key", nullable=True),
     text_column("thumbnail_key", nullable=True),
     Column("width", Integer),
@@ -80,6 +81,7 @@ class ImageRow(Row):
     size_bytes: int
     sha256: str
     original_key: str
+    clean_key: str | None
     display_key: str | None
     thumbnail_key: str | None
     width: int | None

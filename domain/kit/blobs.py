@@ -11,11 +11,12 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from domain.kit.errors import Invalid, NotFound, Unavailable
@@ -24,6 +25,11 @@ from domain.kit.secrets import is_signed, sign
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]*(?:/[a-z0-9][a-z0-9_.-]*)+")
 _FLUSH_BYTES = 1 << 20
 _LINK_ROUNDING = 3600  # seconds
+# Not asyncio's own pool, which has hardly more threads than there are cores: these wait for a disk, which makes
+# many files durable at once in hardly more time than one.
+_THREADS = ThreadPoolExecutor(16, thread_name_prefix="blobs")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +131,13 @@ class FolderStore:
     async def get(self, key: str) -> bytes:
         path = self.path(key)
         with _store_errors(key):
-            return await asyncio.to_thread(path.read_bytes)
+            return await _in_thread(path.read_bytes)
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         """How many were there to delete."""
         paths = [self.path(key) for key in keys]
         with _store_errors():
-            return await asyncio.to_thread(lambda: sum(map(_unlink, paths)))
+            return await _in_thread(lambda: sum(map(_unlink, paths)))
 
     async def exists(self, key: str) -> bool:
         try:
@@ -143,7 +149,7 @@ class FolderStore:
     async def size(self, key: str) -> int:
         path = self.path(key)
         with _store_errors(key):
-            return (await asyncio.to_thread(path.stat)).st_size
+            return (await _in_thread(path.stat)).st_size
 
     async def copy(self, source: str, target: str) -> None:
         await self.put(target, await self.get(source))
@@ -157,7 +163,7 @@ class FolderStore:
 
     async def _next_folder(self, folders: Iterator[list[BlobInfo]]) -> list[BlobInfo] | None:
         with _store_errors():
-            return await asyncio.to_thread(next, folders, None)
+            return await _in_thread(next, folders, None)
 
     def _folders(self, prefix: str) -> Iterator[list[BlobInfo]]:
         base = self.root / "blobs"
@@ -190,8 +196,8 @@ class FolderStore:
         """Write and remove a small file. Raises Unavailable with the reason."""
         path = self.temporary()
         with _store_errors():
-            await asyncio.to_thread(_write_durably, path, b"ok")
-            await asyncio.to_thread(path.unlink)
+            await _in_thread(_write_durably, path, b"ok")
+            await _in_thread(path.unlink)
 
 
 class FolderStaged:
@@ -218,11 +224,11 @@ class FolderStaged:
         self._chunks.clear()
         if self._path is not None:
             with suppress(OSError):  # where not even this works, why it is discarded is what to tell
-                await asyncio.to_thread(_unlink, self._path)
+                await _in_thread(_unlink, self._path)
 
     async def _in_thread(self, function: object, *arguments: object) -> None:
         try:
-            await asyncio.to_thread(function, *arguments)  # type: ignore[arg-type]
+            await _in_thread(function, *arguments)  # type: ignore[arg-type]
         except OSError as error:
             await self.discard()
             raise _unavailable(error) from error
@@ -245,6 +251,10 @@ class FolderStaged:
     def _take(self) -> list[bytes]:
         chunks, self._chunks, self._waiting = self._chunks, [], 0
         return chunks
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, function, *arguments)
 
 
 def _open_new(path: Path) -> int:

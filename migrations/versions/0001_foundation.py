@@ -214,6 +214,7 @@ def upgrade() -> None:
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("original_key", sa.Text(), nullable=False),
+        sa.Column("clean_key", sa.Text(), nullable=True),
         sa.Column("display_key", sa.Text(), nullable=True),
         sa.Column("thumbnail_key", sa.Text(), nullable=True),
         sa.Column("width", sa.Integer(), nullable=True),

@@ -45,7 +45,10 @@ def read_report(headers: Mapping[str, str], metadata: Mapping[str, Any]) -> Repo
         rssi=_whole_number(said, "rssi"),
         firmware=_text(said, "firmware"),
     )
-    return Report(vitals.checked(), _moment(said), _hash(said, headers.get("content-digest")))
+    # A Content-Digest is that of the whole body, which of a form is more than the image.
+    is_form = headers.get("content-type", "").lower().startswith("multipart/")
+    content_digest = None if is_form else headers.get("content-digest")
+    return Report(vitals.checked(), _moment(said), _hash(said, content_digest))
 
 
 def _number(said: Mapping[str, Any], name: str) -> float | None:

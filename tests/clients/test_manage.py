@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.api import Api, Organisation
+from tests.support.images import settled
 from tests.support.people import LOGIN, VIEWER, Person, from_address
 from tests.support.photos import photo
 
@@ -123,6 +124,7 @@ async def test_a_closed_client_is_gone_and_its_name_is_free(org: Organisation) -
 async def test_what_a_closed_client_owned_stays_visible_to_an_admin(org: Organisation) -> None:
     device = await org.device()
     image_id = (await device.upload(photo())).json()["imageId"]
+    await settled(org.viewer, image_id)
     await org.admin.run(DELETE, id=org.id)
     query = "query ($id: ID!) { image(id: $id) { id url(variant: ORIGINAL) device { id client { id name } } } }"
     image = (await org.admin.run(query, id=image_id))["image"]

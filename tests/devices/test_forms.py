@@ -1,5 +1,7 @@
 """Photos in multipart forms: the part `image`, and beside it `metadata`, before or after."""
 
+import base64
+import hashlib
 import json
 from typing import Any
 
@@ -53,7 +55,8 @@ async def test_the_bytes_are_those_of_the_part_alone(stack: Stack, org: Organisa
     for body in (image, sent):
         answer = await _post(device, _part("other", b"x") + _part("image", body) + _END)
         assert answer.status_code == 201, answer.text
-        assert originals(stack.data_dir, body)[0].read_bytes() == body
+        (stored,) = [path for path in originals(stack.data_dir, body) if "originals" in path.parts]
+        assert stored.read_bytes() == body
 
 
 async def test_a_form_as_httpx_sends_it_and_without_metadata(org: Organisation) -> None:
@@ -120,6 +123,31 @@ async def test_a_form_whose_image_is_none_counts_as_a_failed_upload(org: Organis
     problem(await _post(device, _part("image", photo()[:-50]) + _END), 422, "TRUNCATED")
     problem(await _post(device, _part("image", b"") + _END), 422, "NOT_AN_IMAGE")
     assert (await device_now(org.viewer, device.id))["failedUploads"] == 2
+
+
+@pytest.mark.parametrize("of", ["body", "image", "neither", "unreadable"])
+async def test_a_content_digest_is_of_the_whole_form_and_not_looked_at(org: Organisation, of: str) -> None:
+    device, image = await org.device(), photo()
+    body = _part("image", image) + _END
+    digested = {"body": body, "image": image}.get(of, b"")
+    digest = base64.b64encode(hashlib.sha256(digested).digest()).decode() if of != "unreadable" else "?"
+    answer = await _post(device, body, **{"Content-Digest": f"sha-256=:{digest}:"})
+    assert answer.status_code == 201, answer.text
+
+
+async def test_the_hash_of_the_image_in_a_form_is_checked(org: Organisation) -> None:
+    device, image = await org.device(), photo()
+    right, wrong = hashlib.sha256(image).hexdigest(), "0" * 64
+    part = _part("image", image)
+
+    def said(value: str) -> bytes:
+        return part + _part("metadata", json.dumps({"sha256": value}).encode()) + _END
+
+    problem(await _post(device, part + _END, **{"X-Content-SHA256": wrong}), 422, "DIGEST_MISMATCH")
+    problem(await _post(device, said(wrong)), 422, "DIGEST_MISMATCH")
+    assert (await device_now(org.viewer, device.id))["failedUploads"] == 2
+    assert (await _post(device, said(right))).status_code == 201
+    assert (await _post(device, part + _END, **{"X-Content-SHA256": right})).json()["duplicate"] is True
 
 
 async def test_a_form_needs_a_boundary(org: Organisation) -> None:
