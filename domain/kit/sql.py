@@ -174,6 +174,11 @@ class Database(Runner):
             raise
         try:
             yield connection
+        except asyncio.CancelledError:
+            # The server may see the cancellation of a statement only when it is at the next one: this
+            # connection's next statement would then fail for somebody who cancelled nothing.
+            connection.terminate()
+            raise
         except Exception as error:
             if is_lost(error):
                 raise Unavailable("The connection to the database was lost.") from error
