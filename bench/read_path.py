@@ -11,14 +11,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, event, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import registry
 
 from bench.report import Report, typical
 from domain.devices.models import DeviceRow, devices
 from domain.kit.ids import new_id
-from domain.kit.sql import Database, Statement
+from domain.kit.sql import Database, Statement, _prepare_connection
 from migrations import upgrade
 from server.embedded import running
 
@@ -81,6 +81,8 @@ async def _reads(url: str, stack: AsyncExitStack) -> dict[str, Read]:
     options = {"server_settings": {"jit": "off", "timezone": "UTC"}}
     address = url.replace("postgresql://", "postgresql+asyncpg://")
     engine = create_async_engine(address, pool_size=2, connect_args=options)
+    # Ids as strings by all of them: what a row is decoded to is not what is compared.
+    event.listen(engine.sync_engine, "connect", lambda pooled, _: pooled.run_async(_prepare_connection))
     stack.push_async_callback(engine.dispose)
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -102,7 +104,7 @@ async def _ours(database: Database, device_id: str) -> object:
 async def _raw(engine: AsyncEngine, device_id: str) -> object:
     pooled = await engine.raw_connection()
     driver: Any = pooled.driver_connection
-    rows = await driver.fetch(_STATEMENT.text, device_id)
+    rows = await driver.fetch(_STATEMENT.text, device_id, record_class=DeviceRow)
     pooled.close()
     return rows[0]["key"]
 

@@ -46,7 +46,7 @@ def _rates(
     at_once = f"{CONNECTIONS} connections"
     goal = f"≥ {GOAL:.0%} of bare"
     _add(report, f"accepted, {at_once}; bare: {CONNECTIONS} at once", many, bare_many, goal)
-    _add(report, f"accepted, {at_once}; bare: one loop", many, bare_single, goal)
+    _add(report, f"accepted, {at_once}; bare: one loop", many, bare_single)
     _add(report, "… with the worker running; bare: one loop", running, bare_single)
     _add(report, "accepted, 1 connection; bare: one loop", single, bare_single)
     for name in ("p50", "p99"):

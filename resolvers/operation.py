@@ -9,6 +9,7 @@ from typing import Any
 
 import strawberry
 from strawberry.extensions import FieldExtension
+from strawberry.types.field import StrawberryField
 
 from domain.users.principals import Permission
 
@@ -44,6 +45,12 @@ def subscription(permission: Permission, returns: Any) -> Callable[[Callable[...
         )
 
     return declare
+
+
+def permission_of(field: StrawberryField) -> Permission | None:
+    """The permission that a root field demands; None for other fields."""
+    permission: Permission | None = field.metadata.get(PERMISSION)
+    return permission
 
 
 def _description(function: Callable[..., Any], permission: Permission) -> str:

@@ -17,6 +17,7 @@ from resolvers.clients import ClientMutation, ClientQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.images import ImageQuery
+from resolvers.plans import attach_hints
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
 from schema.describe import object_type
@@ -65,4 +66,5 @@ def build_schema(extensions: Iterable[type[SchemaExtension]] = ()) -> strawberry
     )
     if missing := unanswered():
         raise LookupError(f"relations without a batch resolver: {sorted(missing)}")
+    attach_hints(schema)
     return schema

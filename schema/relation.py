@@ -47,6 +47,11 @@ def batch_resolver(owner: str, name: str) -> Batch:
     return _answers[owner, name]
 
 
+def batch_of(field: StrawberryField) -> Batch | None:
+    """The batch resolver of a field that is a relation; None for other fields."""
+    return next((_answers[one.key] for one in field.extensions if isinstance(one, _Batched)), None)
+
+
 def unanswered() -> set[tuple[str, str]]:
     """Relations that are declared but that nothing answers."""
     return _declared - _answers.keys()

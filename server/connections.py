@@ -21,6 +21,7 @@ from server import metrics
 _log = structlog.get_logger(__name__)
 
 FORBIDDEN = 4403  # graphql-transport-ws' close code; clients reconnect, with a fresh token if they have one
+_CHECK_AGAIN = 1.0  # seconds
 
 
 @dataclass(eq=False, slots=True)
@@ -66,18 +67,22 @@ class Connections:
                 check.add_done_callback(self._checks.discard)
 
     async def _check(self, connection: Connection) -> None:
-        try:
-            principal = await self._authenticator.principal(connection.authorization)
-            same = principal.permissions == connection.principal.permissions
-            if same and principal.client_id == connection.principal.client_id:
-                return
-            refusal = Unauthenticated("What you may do has changed.", code="PERMISSIONS_CHANGED")
-        except Unauthenticated as error:
-            refusal = error
-        except Refusal as error:
-            _log.warning("a live connection could not be checked again", error=str(error))
+        while connection in self._open:
+            try:
+                principal = await self._authenticator.principal(connection.authorization)
+                same = principal.permissions == connection.principal.permissions
+                if same and principal.client_id == connection.principal.client_id:
+                    return
+                refusal = Unauthenticated("What you may do has changed.", code="PERMISSIONS_CHANGED")
+            except Unauthenticated as error:
+                refusal = error
+            except Refusal as error:
+                # The database is away. The event that led here comes once, so the question stays open.
+                _log.warning("a live connection is checked again later", error=str(error))
+                await asyncio.sleep(_CHECK_AGAIN)
+                continue
+            await connection.close(FORBIDDEN, refusal.code)
             return
-        await connection.close(FORBIDDEN, refusal.code)
 
 
 async def _close_at_expiry(connection: Connection) -> None:

@@ -8,15 +8,16 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack
-from datetime import timedelta
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime, timedelta
+from inspect import isawaitable
 from typing import Any
 
 import orjson
 import strawberry
 import structlog
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from graphql import GraphQLError
+from graphql import DocumentNode, GraphQLError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
@@ -36,6 +37,7 @@ from domain.kit.errors import Refusal, Unauthenticated
 from domain.users.principals import ANONYMOUS, Principal, PrincipalKind
 from resolvers.context import Context, Services
 from resolvers.root import build_schema
+from schema.execution import PlanCache, Recent, Unsupported, execute
 from server import metrics, telemetry
 from server.connections import Connection, Connections
 from server.errors import graphql_error, status_of
@@ -48,6 +50,8 @@ _log = structlog.get_logger(__name__)
 _MAX_BODY = 256 * 1024
 _MAX_TOKENS = 2_000
 _OPERATIONS_A_SOCKET = 20
+_DOCUMENTS = 1_000  # kept parsed, validated and planned
+_NATIVE = frozenset({datetime})  # orjson writes these as their scalars would
 
 
 class Errors(SchemaExtension):
@@ -157,12 +161,58 @@ def _replayed(answer: bytes) -> ExecutionResult:
     return ExecutionResult(data=kept["data"], errors=errors or None)
 
 
+class Compiled(SchemaExtension):
+    """Documents are parsed and validated once, and executed by plans; what plans cannot do, Strawberry does."""
+
+    def __init__(self, documents: Recent[DocumentNode], plans: PlanCache) -> None:
+        self._documents = documents
+        self._plans = plans
+
+    def on_operation(self) -> Iterator[None]:
+        execution = self.execution_context
+        known = self._documents.recent(execution.query or "")
+        if known is not None:
+            execution.graphql_document = known
+            execution.pre_execution_errors = []  # not None: it was validated, and there were none
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        yield
+        execution = self.execution_context
+        if execution.query and execution.graphql_document and not execution.pre_execution_errors:
+            self._documents.keep(execution.query, execution.graphql_document)
+
+    async def on_execute(self) -> AsyncIterator[None]:
+        execution = self.execution_context
+        if execution.result is None and execution.operation_type is not OperationType.SUBSCRIPTION:
+            assert execution.graphql_document is not None
+            with suppress(Unsupported):
+                result = execute(
+                    execution.schema._schema,
+                    execution.graphql_document,
+                    execution.root_value,
+                    execution.context,
+                    execution.variables,
+                    execution.operation_name,
+                    plans=self._plans,
+                    native=_NATIVE,
+                    document_key=execution.query,
+                    fallback=None,
+                )
+                execution.result = await result if isawaitable(result) else result
+        yield
+
+
 def executable_schema(*, explorable: bool) -> strawberry.Schema:
     """The schema with everything that happens around its execution."""
     limits: list[Any] = [lambda: MaxTokensLimiter(_MAX_TOKENS), lambda: AddValidationRules([SizeRule])]
     if not explorable:
         limits.append(DisableIntrospection)
-    return build_schema([Errors, Measured, Idempotent, *limits])
+    documents: Recent[DocumentNode] = Recent(_DOCUMENTS)
+    plans = PlanCache(_DOCUMENTS)
+    # In this order: whoever comes first sees the operation first, and its result last.
+    around: list[Any] = [Errors, Measured, Idempotent, *limits, lambda: Compiled(documents, plans)]
+    return build_schema(around)
 
 
 class _Socket(BaseGraphQLTransportWSHandler[Context, None]):

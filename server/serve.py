@@ -3,13 +3,15 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 
 from server.admin import ensure_admin
 from server.embedded import running
+from server.embedded.keeper import keep
+from server.embedded.process import Server
 from server.process import migrate_database
 from server.settings import Settings, with_secret_key
 from server.supervisor import Child, supervise
@@ -20,16 +22,24 @@ _out = Console(soft_wrap=True)  # a URL or a password that is broken in two cann
 def serve(settings: Settings) -> int:
     """Start the services that are not configured elsewhere, migrate, run the processes; returns an exit code."""
     settings = with_secret_key(settings)
-    with _services(settings) as complete:
+    with _services(settings) as (complete, servers):
         migrate_database(complete)
         _welcome(complete)
-        return asyncio.run(supervise(_children(complete), on_event=_say))
+        return asyncio.run(_supervise(complete, servers))
+
+
+async def _supervise(settings: Settings, servers: Iterable[Server]) -> int:
+    keeping = asyncio.create_task(keep(servers, _say), name="embedded services")
+    try:
+        return await supervise(_children(settings), on_event=_say)
+    finally:
+        keeping.cancel()
 
 
 @contextmanager
-def _services(settings: Settings) -> Iterator[Settings]:
+def _services(settings: Settings) -> Iterator[tuple[Settings, tuple[Server, ...]]]:
     if settings.database_url and settings.redis_url:
-        yield settings
+        yield settings, ()
         return
     with running(
         settings.data_dir, postgres=settings.database_url is None, redis=settings.redis_url is None
@@ -40,7 +50,7 @@ def _services(settings: Settings) -> Iterator[Settings]:
             # Decided now, while it can still be seen which database this is.
             "introspection": settings.explorable,
         }
-        yield settings.model_copy(update=urls)
+        yield settings.model_copy(update=urls), started.servers
 
 
 def _welcome(settings: Settings) -> None:

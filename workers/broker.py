@@ -9,7 +9,7 @@ from typing import Any
 
 import dramatiq
 import structlog
-from dramatiq.middleware import AsyncIO, CurrentMessage, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import AsyncIO, CurrentMessage, TimeLimit
 
 from domain.kit.correlation import correlation_id
 from workers.process import parts
@@ -21,14 +21,17 @@ _log = structlog.get_logger(__name__)
 
 
 def make_broker(redis_url: str, namespace: str) -> WakingBroker:
-    """The broker, made the process's own. Actors must be imported after this."""
+    """The broker, made the process's own. Actors must be imported after this.
+
+    Jobs are not told of a shutdown: most end within the time that it grants, and one that was interrupted
+    would have to wait for its lease.
+    """
     broker = WakingBroker(  # type: ignore[no-untyped-call]
         url=redis_url,
         namespace=f"{namespace}:jobs",
         middleware=[
             AsyncIO(),
             CurrentMessage(),
-            ShutdownNotifications(notify_shutdown=True),
             TimeLimit(),
             Surroundings(),
         ],

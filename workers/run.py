@@ -5,12 +5,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import dramatiq
+import structlog
+from redis.exceptions import RedisError
 
 from workers.process import WorkerParts, install, parts, wait_for
 
 # Threads without work are woken by what comes (see waking.py); so often they look whether they are to stop.
 _IDLE_LOOK = 500  # milliseconds
 _STOP_WITHIN = 7_000  # milliseconds
+
+_log = structlog.get_logger(__name__)
 
 
 class _Parts(dramatiq.Middleware):
@@ -50,6 +54,15 @@ def run_worker(
     worker.start()
     if opening.failure is None:
         stop.wait()
-    worker.stop(timeout=_STOP_WITHIN)
+    _stop(worker)
     if opening.failure is not None:
         raise opening.failure
+
+
+def _stop(worker: dramatiq.Worker) -> None:
+    try:
+        worker.stop(timeout=_STOP_WITHIN)
+    except (dramatiq.errors.ConnectionError, RedisError, OSError) as error:
+        # Dramatiq leaves it at that, and the event loop's thread would keep this process for ever.
+        _log.warning("stopped without Redis: what was not finished is sent again", error=str(error))
+        worker.broker.emit_after("worker_shutdown", worker)

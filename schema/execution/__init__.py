@@ -35,7 +35,7 @@ The modules, in the order in which to read them:
     entry     `execute`
 """
 
-from .cache import PlanCache
+from .cache import PlanCache, Recent
 from .compile import compile_operation
 from .entry import execute
 from .hints import EXTENSION, Column, Computed, Hint, Relation, Root, Trusted, TypeName
@@ -48,6 +48,7 @@ __all__ = [
     "Hint",
     "Plan",
     "PlanCache",
+    "Recent",
     "Relation",
     "Root",
     "Trusted",

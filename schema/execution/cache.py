@@ -22,8 +22,8 @@ class PlanCache:
         self.hits = 0
         self.misses = 0
         # Documents are kept because their identity may be part of the key: it must not be given again.
-        self._operations: _Recent[tuple[Operation | None, DocumentNode]] = _Recent(size)
-        self._plans: _Recent[Plan] = _Recent(size)
+        self._operations: Recent[tuple[Operation | None, DocumentNode]] = Recent(size)
+        self._plans: Recent[Plan] = Recent(size)
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -53,7 +53,7 @@ class PlanCache:
         return plan
 
 
-class _Recent(OrderedDict[Hashable, T], Generic[T]):
+class Recent(OrderedDict[Hashable, T], Generic[T]):
     """What was used last."""
 
     def __init__(self, size: int) -> None:

@@ -40,6 +40,7 @@ def execute(
     plans: PlanCache | None = None,
     native: frozenset[type] = frozenset(),
     document_key: Hashable = None,
+    fallback: Callable[..., Any] | None = core_execute,
     **others: Any,
 ) -> ExecutionResult | Awaitable[ExecutionResult]:
     """Execute an operation of a validated document, as graphql-core's `execute` does.
@@ -47,7 +48,8 @@ def execute(
     `plans` keeps compiled plans, by the identity of the document or by `document_key` where that is given.
     `native` are classes that the caller's encoder writes exactly as the scalars of such values would: they
     are left as they are. Whatever changes how graphql-core executes (a middleware, an executor class, an
-    abort signal…) is left to graphql-core, as are operations that plans do not support.
+    abort signal…) is left to graphql-core, as are operations that plans do not support: `fallback` is called
+    with the same arguments. Raises Unsupported when that is None.
     """
 
     changes = (middleware, executor_class, is_awaitable, is_async_iterable, abort_signal, hooks)
@@ -75,12 +77,15 @@ def execute(
         except Unsupported:
             pass
     if plan is None:
-        return core_execute(
+        if fallback is None:
+            raise Unsupported
+        answer: ExecutionResult | Awaitable[ExecutionResult] = fallback(
             schema, document, root_value, context_value, variable_values, operation_name,
             field_resolver, type_resolver, subscribe_field_resolver, max_coercion_errors,
             enable_early_execution, *changes[:4],
             hide_suggestions, abort_signal, hooks, **others,
         )  # fmt: skip
+        return answer
     run = Run(plan, root_value, context_value, variables, hide_suggestions)
     return run.steps.drive(run.execute())
 

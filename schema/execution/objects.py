@@ -44,17 +44,10 @@ async def _of_any_type(run: "Run", objects: Objects, values: Sequence[Any], plac
 def _of_type(
     run: "Run", objects: Objects, type_: GraphQLObjectType, values: Sequence[Any], places: FieldPlaces
 ) -> Coroutine[Any, Any, list[Any]]:
-    try:
-        selection = objects.of(type_)
-    except RecursionError as error:  # nested deeper than validated documents are
-        return _all_failed(run, error, values, places)
+    selection = objects.of(type_)
     if type_.is_type_of is None or isinstance(hint_of(type_.extensions), Trusted):
         return run.select(selection, values, places)
     return _of_tested_type(run, selection, type_, values, places)
-
-
-async def _all_failed(run: "Run", error: Exception, values: Sequence[Any], places: FieldPlaces) -> list[Any]:
-    return [run.fail(error.with_traceback(None), places, index) for index in range(len(values))]
 
 
 async def _of_tested_type(

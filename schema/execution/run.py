@@ -82,13 +82,13 @@ class Run:
         at = _FieldOfRows(self, field, places)
         try:
             arguments = self._arguments(field)
-        except Exception as error:  # noqa: BLE001 - it is the field's error
+            if isinstance(field.hint, Relation):
+                values = await self._related(field, field.hint.batch, rows, arguments)
+            else:
+                values = self._values(field, rows, at, arguments)
+            return await complete(self, field.output, values, at)
+        except Exception as error:  # noqa: BLE001 - of arguments; or of selections nested without measure
             return await complete(self, field.output, [error] * len(rows), at)
-        if isinstance(field.hint, Relation):
-            values = await self._related(field, field.hint.batch, rows, arguments)
-        else:
-            values = self._values(field, rows, at, arguments)
-        return await complete(self, field.output, values, at)
 
     def _values(
         self, field: Field, rows: Sequence[Any], places: FieldPlaces, arguments: Arguments

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.embedded import postgres as _postgres
 from server.embedded import redis as _redis
 from server.embedded.folder import EmbeddedError, held_by_another, make, owned, read_run, write_run
+from server.embedded.process import Server
 
 __all__ = ["EmbeddedError", "Services", "attach", "running"]
 
@@ -25,6 +26,7 @@ class Services:
 
     database_url: str  # postgresql://quartermaster:<password>@127.0.0.1:<port>/quartermaster
     redis_url: str  # redis://:<password>@127.0.0.1:<port>/0
+    servers: tuple[Server, ...] = field(default=(), repr=False, compare=False)  # those that this process runs
 
 
 @contextmanager
@@ -42,9 +44,17 @@ def running(data_dir: Path, *, postgres: bool = True, redis: bool = True) -> Ite
         database = stack.enter_context(_postgres.started(data_dir)) if postgres else None
         queue = stack.enter_context(_redis.started(data_dir)) if redis else None
         redis_url = queue.ready() if queue else ""
-        services = Services(database_url=database.ready() if database else "", redis_url=redis_url)
-        pids = {"postgres": database.server.pid if database else 0, "redis": queue.server.pid if queue else 0}
-        write_run(data_dir, {**asdict(services), "pids": pids})
+        database_url = database.ready() if database else ""
+        servers = {"postgres": database.server if database else None, "redis": queue.server if queue else None}
+        services = Services(database_url, redis_url, tuple(server for server in servers.values() if server))
+
+        def tell() -> None:
+            pids = {name: server.pid if server else 0 for name, server in servers.items()}
+            write_run(data_dir, {"database_url": database_url, "redis_url": redis_url, "pids": pids})
+
+        tell()
+        for server in services.servers:
+            server.restarted = tell
         yield services
 
 

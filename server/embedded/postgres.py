@@ -167,6 +167,7 @@ def _server(folder: Path, binaries: Binaries, place: Place) -> Server:
         place=place,
         arguments=lambda port: [str(binaries.postgres), "-D", str(folder), "-p", str(port), *settings],
         answers=lambda pid, port: _answers(folder, pid, port),
+        prepare=lambda: _forget_stale_pid(folder),
         death=signal.SIGINT,
         stopping=_STOPPING,
     )

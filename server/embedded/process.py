@@ -44,6 +44,8 @@ class Server:
     death: signal.Signals  # what it gets when its parent ends
     stopping: Sequence[tuple[signal.Signals, float]]  # signals that stop it, each with the seconds it gets
     settings: Callable[[int], str] = lambda port: ""  # port -> what it reads on its standard input
+    prepare: Callable[[], None] = lambda: None  # clears away what its own crash left in its way
+    restarted: Callable[[], None] = lambda: None  # is told of every restart
     port: int = 0
     _attempts: int = 0
     _offset: int = 0  # where the log of this start begins
@@ -57,6 +59,19 @@ class Server:
         """Start it on a free port, without waiting for it."""
         self.port = free_port()
         self._attempts += 1
+        self._spawn()
+
+    def ending(self) -> int | None:
+        """The exit code (negative: the signal) of a server that ended though nobody stopped it, else None."""
+        return self._process.poll() if self._process else None
+
+    def restart(self) -> None:
+        """Start one that ended where it was, without waiting for it: its clients know no other port."""
+        self.prepare()
+        self._spawn()
+        self.restarted()
+
+    def _spawn(self) -> None:
         self._process, self._offset = spawn(
             self.arguments(self.port), self.place, death=self.death, feed=self.settings(self.port)
         )

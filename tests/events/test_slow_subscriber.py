@@ -21,8 +21,8 @@ EVENTS = (
     "subscription ($filter: EventFilter, $after: String) { events(filter: $filter, after: $after) { cursor data } }"
 )
 BEATS = {"types": ["device.checked_in"]}
-COUNT, AT_ONCE, PADDING = 3_000, 200, "x" * 16_000  # 48 MB in all, far more than any buffer on the way
-MOST_GROWTH = 32 << 20
+COUNT, AT_ONCE, PADDING = 4_000, 200, "x" * 16_000  # 64 MB in all, far more than any buffer on the way
+MOST_GROWTH = 40 << 20  # without a bound it is 70 MB
 
 
 def narrow(url: str) -> sockets.socket:

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from schema.execution import PlanCache, compile_operation, execute
 from tests.execution.queries import CONDITIONS, queries
-from tests.execution.world import World
+from tests.execution.world import SCHEMA, World
 
 _RULES = [rule for rule in specified_rules if rule is not NoUnusedVariablesRule]
-_SCHEMA = World(0, 0, False).schema
 _plans = PlanCache(20)
 
 _thorough = settings(
@@ -33,7 +32,7 @@ _variables = st.fixed_dictionaries(
 
 def document_of(text: str) -> DocumentNode:
     document = parse(text)
-    assume(not validate(_SCHEMA, document, _RULES))
+    assume(not validate(SCHEMA, document, _RULES))
     return document
 
 
@@ -62,16 +61,16 @@ def null_position(data: Any, path: list[Any]) -> tuple[Any, ...]:
 
 
 async def both(world: World, document: DocumentNode, variables: dict[str, Any]) -> tuple[Any, Any]:
-    context = {"waits": world.waits, "stored": world.value(world.schema.query_type.fields["boxes"].type, 3)}  # type: ignore[union-attr]
-    results = []
-    for function, more in ((core_execute, {}), (execute, {"plans": _plans})):
-        result = function(world.schema, document, world.root, context, variables, **more)  # type: ignore[operator]
-        results.append(await result if is_awaitable(result) else result)
-    return results[0], results[1]
+    """The results of graphql-core and of a plan."""
+    request = (SCHEMA, document, world.root, world.context, variables)
+    expected: Any = core_execute(*request)
+    expected = await expected if is_awaitable(expected) else expected
+    result: Any = execute(*request, plans=_plans)
+    return expected, await result if is_awaitable(result) else result
 
 
 @_thorough
-@given(_worlds, queries(_SCHEMA), _variables)
+@given(_worlds, queries(SCHEMA), _variables)
 def test_data_and_errors_equal_those_of_graphql_core(
     origin: tuple[int, float], text: str, variables: dict[str, Any]
 ) -> None:
@@ -82,7 +81,7 @@ def test_data_and_errors_equal_those_of_graphql_core(
 
 
 @_thorough
-@given(_worlds, queries(_SCHEMA), _variables)
+@given(_worlds, queries(SCHEMA), _variables)
 def test_what_is_awaited_is_answered_as_by_graphql_core(
     origin: tuple[int, float], text: str, variables: dict[str, Any]
 ) -> None:
@@ -94,8 +93,8 @@ def test_what_is_awaited_is_answered_as_by_graphql_core(
 
 
 @_thorough
-@given(queries(_SCHEMA), st.fixed_dictionaries(dict.fromkeys(CONDITIONS, st.booleans())))
+@given(queries(SCHEMA), st.fixed_dictionaries(dict.fromkeys(CONDITIONS, st.booleans())))
 def test_every_random_operation_is_supported_by_plans(text: str, conditions: dict[str, bool]) -> None:
     document = document_of(text)
-    plan = compile_operation(_SCHEMA, document, None, conditions)
+    plan = compile_operation(SCHEMA, document, None, conditions)
     assert plan.operation.document is document

@@ -45,7 +45,6 @@ SDL = """
         box: Box mustBox: Box! boxes(n: Int! = 2): [Box!] things: [Thing]! any: Any many: [[Any!]]
         stored(n: Int): [Box] count: Int
     }
-    type Mutation { push(n: Int!): Box pushMust(n: Int!): Box! }
 """
 
 COLUMNS = {"count", "flag", "stamp", "lid", "mustLid", "many", "strict", "ratio"}
@@ -81,11 +80,9 @@ class World:
         self.random = random.Random(seed)
         self.trouble = trouble
         self.waits = waits
-        self.schema = schema(self)
-        self.log: list[str] = []
-        query_type = self.schema.query_type
-        assert query_type is not None
-        self.root = self.row(query_type, 4)
+        assert SCHEMA.query_type is not None
+        self.root = self.row(SCHEMA.query_type, 3)
+        self.context = {"waits": waits, "stored": self.value(SCHEMA.query_type.fields["stored"].type, 3)}
 
     def wrong(self) -> bool:
         return self.random.random() < self.trouble
@@ -123,7 +120,7 @@ class World:
         if self.random.random() < 0.1:
             return None
         if is_list_type(type_):
-            length = self.random.choice([0, 1, 2, 3]) if depth > 0 else 0
+            length = self.random.choice([0, 1, 2, 3, 3]) if depth > 0 else 0
             kind = tuple if self.random.random() < 0.2 else list
             return kind(self.value(type_.of_type, depth) for _ in range(length))
         return self.named_value(get_named_type(type_), depth)
@@ -132,7 +129,7 @@ class World:
         if isinstance(type_, GraphQLObjectType):
             return self.row(type_, depth - 1) if depth > 0 else None
         if isinstance(type_, GraphQLInterfaceType | GraphQLUnionType):
-            return self.named_value(self.random.choice(self.schema.get_possible_types(type_)), depth)
+            return self.named_value(self.random.choice(SCHEMA.get_possible_types(type_)), depth)
         choices: dict[str, list[Any]] = {
             "Int": [0, 7, -(2**30), 2**31 - 1, True, 2.0, "12"],
             "Float": [0.5, -1.25, 3, "2.5"],
@@ -233,12 +230,11 @@ def _late_list(row: Any, info: Any) -> Any:
     return [later(item) for item in value]
 
 
-def schema(world: World) -> GraphQLSchema:
-    """The schema, with hints and resolvers."""
+def _schema() -> GraphQLSchema:
     schema = build_schema(SDL)
     stamp = schema.type_map["Stamp"]
     assert isinstance(stamp, GraphQLScalarType)
-    stamp.coerce_output_value = _stamp  # type: ignore[method-assign]
+    stamp.coerce_output_value = _stamp
     for type_ in schema.type_map.values():
         if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
             for name, field in type_.fields.items():
@@ -246,7 +242,6 @@ def schema(world: World) -> GraphQLSchema:
     for name in ("Thing", "Any"):
         schema.type_map[name].resolve_type = _resolve_type  # type: ignore[attr-defined]
     schema.type_map["Nail"].is_type_of = lambda row, info: read(row, "typename") == "Nail"  # type: ignore[attr-defined]
-    _mutations(schema, world)
     return schema
 
 
@@ -292,17 +287,4 @@ def _resolve_type(row: Any, info: Any, type_: Any) -> Any:
     return later()
 
 
-def _mutations(schema: GraphQLSchema, world: World) -> None:
-    async def push(context: Any, n: int) -> Any:
-        world.log.append(f"begin {n}")
-        await asyncio.sleep(0)
-        world.log.append(f"end {n}")
-        if n == 5:
-            raise Trouble("push")
-        return context["stored"][0] if context["stored"] else None
-
-    mutation = schema.mutation_type
-    assert mutation is not None
-    for field in mutation.fields.values():
-        field.extensions = {EXTENSION: Root(push)}
-        field.resolve = lambda _root, info, n: push(info.context, n)
+SCHEMA = _schema()

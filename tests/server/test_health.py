@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from migrations import newest_revision
+from server.embedded import running
 from tests.support.api import Api
 from tests.support.sql import execute
 from tests.support.stack import Stack, wait_until
@@ -19,9 +20,23 @@ CHECKS = {"database", "redis", "storage", "migrations", "relay"}
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The embedded default, whose services can be killed without anybody else's noticing."""
-    with Stack.started(tmp_path_factory.mktemp("embedded")) as stack:
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of services that can be killed without anybody else's noticing."""
+    folder = tmp_path_factory.mktemp("services")
+    with running(folder):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def dependent(services: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A server that uses them and did not start them: its own it would start again."""
+    run = json.loads((services / "run.json").read_text())
+    with Stack.started(
+        tmp_path_factory.mktemp("dependent"),
+        QM_DATABASE_URL=run["database_url"],
+        QM_REDIS_URL=run["redis_url"],
+        QM_SECRET_KEY="a secret key of this test, long enough",
+    ) as stack:
         yield stack
 
 
@@ -37,8 +52,8 @@ def reasons(stack: Stack) -> dict[str, str]:
     return wrong
 
 
-def kill_service(stack: Stack, name: str) -> None:
-    run: dict[str, Any] = json.loads((stack.data_dir / "run.json").read_text())
+def kill_service(folder: Path, name: str) -> None:
+    run: dict[str, Any] = json.loads((folder / "run.json").read_text())
     os.kill(run["pids"][name], signal.SIGKILL)
 
 
@@ -99,15 +114,15 @@ async def test_an_outbox_that_nobody_empties_is_a_reason(stack: Stack) -> None:
     assert wrong["relay"].startswith("1 entries of the outbox wait, the oldest for 36")
 
 
-def test_services_that_die_are_named_while_the_process_itself_lives(embedded: Stack) -> None:
-    assert reasons(embedded) == {}
-    kill_service(embedded, "redis")
-    assert set(wait_until(lambda: reasons(embedded), what="Redis to be missed")) == {"redis"}
-    kill_service(embedded, "postgres")
-    wait_until(lambda: "database" in reasons(embedded), what="the database to be missed")
-    wrong = reasons(embedded)
+def test_services_that_die_are_named_while_the_process_itself_lives(dependent: Stack, services: Path) -> None:
+    assert reasons(dependent) == {}
+    kill_service(services, "redis")
+    assert set(wait_until(lambda: reasons(dependent), what="Redis to be missed")) == {"redis"}
+    kill_service(services, "postgres")
+    wait_until(lambda: "database" in reasons(dependent), what="the database to be missed")
+    wrong = reasons(dependent)
     assert set(wrong) == {"redis", "database", "migrations", "relay"}
     assert wrong["database"] == "The database cannot be reached."
     assert "postgresql://" not in str(wrong)
-    alive = httpx.get(f"{embedded.url}/health/live", timeout=20)
+    alive = httpx.get(f"{dependent.url}/health/live", timeout=20)
     assert (alive.status_code, alive.json()) == (200, {"status": "ok"})

@@ -13,6 +13,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from tests.support.api import Api
+from tests.support.log import eventually
 
 _PATIENCE = 15.0
 _PROTOCOL = "graphql-transport-ws"
@@ -127,6 +128,21 @@ async def following(
             return payload["data"]
 
         yield next_data
+
+
+@asynccontextmanager
+async def one_more_subscriber(api: Api) -> AsyncIterator[None]:
+    """Leaving waits until the server has one live subscription more than at the beginning."""
+
+    async def live() -> int:
+        return int((await api.http.get("/health")).json()["system"]["liveSubscribers"])
+
+    async def more() -> bool:
+        return await live() > before
+
+    before = await live()
+    yield
+    await eventually(more, what="a live subscription")
 
 
 @asynccontextmanager

@@ -1,0 +1,83 @@
+"""How compiled execution is told where this schema's values come from.
+
+Strawberry's wrappers around resolvers are what stock execution calls, field by field. The engine
+(`schema/execution/`) calls what is inside them instead: the row's column, the computed method, the batch
+resolver, the root operation, each once for as many rows as there are.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import strawberry
+from graphql import GraphQLField, GraphQLInterfaceType, GraphQLObjectType
+from strawberry.types.arguments import convert_arguments
+from strawberry.types.field import StrawberryField
+
+from domain.clients.models import ClientRow
+from domain.devices.models import DeviceRow
+from domain.images.models import ImageRow
+from domain.users.models import UserRow
+from resolvers.context import Context
+from resolvers.operation import permission_of
+from schema.execution import EXTENSION, Column, Computed, Hint, Relation, Root, Trusted, TypeName
+from schema.relation import batch_of
+
+_DEFINITION = "strawberry-definition"
+_NODES: dict[type, str] = {DeviceRow: "Device", ImageRow: "Image", ClientRow: "Client", UserRow: "User"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Info:
+    """As much of Strawberry's `Info` as root operations use."""
+
+    context: Context
+
+
+def attach_hints(schema: strawberry.Schema) -> None:
+    """Put a hint on every field of the schema but those of subscriptions, which deliver whole events."""
+    core = schema._schema
+    for type_ in core.type_map.values():
+        if type_.name.startswith("__") or type_ is core.subscription_type:
+            continue
+        if isinstance(type_, GraphQLInterfaceType):
+            type_.extensions[EXTENSION] = TypeName(_node_type)
+        if isinstance(type_, GraphQLObjectType):
+            type_.extensions[EXTENSION] = Trusted()
+            for field in type_.fields.values():
+                field.extensions[EXTENSION] = _hint(schema, field)
+
+
+def _node_type(row: Any) -> str:
+    return _NODES[type(row)]
+
+
+def _hint(schema: strawberry.Schema, field: GraphQLField) -> Hint:
+    declared: StrawberryField = field.extensions[_DEFINITION]
+    if declared.base_resolver is None:
+        return Column(declared.python_name)
+    convert = partial(_converted, schema, declared) if declared.arguments else None
+    if (batch := batch_of(declared)) is not None:
+        return Relation(batch, convert)
+    function: Any = declared.base_resolver.wrapped_func
+    if permission_of(declared) is not None:
+        return Root(_root(declared, function), convert)
+    return Computed(function)
+
+
+def _converted(schema: strawberry.Schema, declared: StrawberryField, arguments: dict[str, Any]) -> dict[str, Any]:
+    """GraphQL's values as the Python function takes them: other names, inputs as dataclasses, enum members."""
+    registry = schema.schema_converter.scalar_registry
+    return convert_arguments(arguments, declared.arguments, scalar_registry=registry, config=schema.config)
+
+
+def _root(declared: StrawberryField, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    permission = permission_of(declared)
+    assert permission is not None
+
+    async def call(context: Context, **arguments: Any) -> Any:
+        context.principal.demand(permission)
+        return await function(None, info=_Info(context), **arguments)
+
+    return call
