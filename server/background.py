@@ -66,7 +66,8 @@ async def run_relay(settings: Settings) -> None:
     broker = make_broker(settings.redis_url, settings.redis_namespace)
     import workers.uploads  # noqa: F401, PLC0415 - as above
 
-    database = await connect_database(settings, "relay")
+    # One holds the leadership and listens; the others move the outbox and run the schedule meanwhile.
+    database = await connect_database(settings, "relay", at_least=3)
     redis = connect_redis(settings)
     relay = Relay(database, redis, broker, settings.redis_namespace, recorded=metrics.events.inc)
     leading = asyncio.create_task(relay.run())

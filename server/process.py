@@ -30,11 +30,12 @@ def blob_store(settings: Settings) -> FolderStore:
     return FolderStore(settings.storage_folder, link_signer(settings))
 
 
-async def connect_database(settings: Settings, application: str) -> Database:
+async def connect_database(settings: Settings, application: str, *, at_least: int = 1) -> Database:
+    """The pool of one process, of `at_least` so many connections if it cannot do its work with fewer."""
     assert settings.database_url is not None
     return await Database.connect(
         settings.database_url,
-        pool_size=settings.database_pool_size,
+        pool_size=max(at_least, settings.database_pool_size),
         statement_timeout=settings.statement_timeout,
         acquire_timeout=settings.database_pool_timeout,
         application=f"quartermaster {application}",

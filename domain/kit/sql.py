@@ -104,7 +104,13 @@ class Runner:
         return None if row is None else row[0]
 
 
-_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, OSError)
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server has said goodbye on this connection, which is not closed yet
+    asyncpg.CannotConnectNowError,
+    OSError,
+)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ Every position of the result holds a completed value, null where that is allowed
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError, Undefined
@@ -125,12 +125,8 @@ async def _lists(
         values, failures = await _iterated(run, values, places)
     flat = list(chain.from_iterable(values))
     items = await complete(run, item, flat, Items(values, places)) if flat else []
-    lists: list[Any] = []
-    start = 0
-    for value in values:
-        end = start + len(value)
-        lists.append(items[start:end])
-        start = end
+    ends = accumulate(map(len, values), initial=0)
+    lists: list[Any] = [items[start:end] for start, end in pairwise(ends)]
     if run.failed:
         for index, completed in enumerate(lists):
             lists[index] = next((value for value in completed if value.__class__ is Failure), completed)

@@ -82,7 +82,7 @@ def _value(field: Field, cls: type, lines: list[str], names: dict[str, Any]) -> 
         conditions.insert(0, f"{value} is not None")
     lines.append(f"{value} = {_read(field, cls, names)}")
     test = f"if {' and '.join(conditions)}: " if conditions else ""
-    lines.append(f"{test}{value} = {complete}({value})")
+    lines.append(f"{test}{value} = {leaf.call.format(value=value, leaf=complete)}")
     return value
 
 

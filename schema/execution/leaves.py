@@ -37,6 +37,7 @@ _WELL_KNOWN = (
 )
 
 
+_CALL = "{leaf}({value})"
 _MOST_NAMES = 4096  # an enum of the caller's own making may find names for any number of values
 
 
@@ -49,9 +50,11 @@ class Leaf:
     """How values of a scalar or enum become values of the response."""
 
     exact: Complete
-    quick: Complete
+    quick: "Complete | _Names"
     untouched: frozenset[type]
     """Classes whose values are answered as they are, all of them."""
+    call: str
+    """For generated code: `quick` of `{value}`, by the name `{leaf}`."""
     unless: str
     """For generated code: the condition under which `{value}`, not null, has to go through `quick`."""
 
@@ -59,12 +62,12 @@ class Leaf:
 def leaf_of(type_: LeafType, native: frozenset[type]) -> Leaf:
     """How values of this type are completed, when the encoder writes `native` classes itself."""
     if isinstance(type_, GraphQLEnumType):
-        return Leaf(_exactly(type_, frozenset()), _Names(type_).__getitem__, frozenset(), "")
+        return Leaf(_exactly(type_, frozenset()), _Names(type_), frozenset(), "{leaf}[{value}]", "")
     for scalar, cls, unless in _WELL_KNOWN:
         if type_ is scalar and not (native and scalar is GraphQLID):
             untouched: frozenset[type] = frozenset({cls} if cls in {str, bool} else ())
             exact = _exactly(type_, untouched)
-            return Leaf(exact, _quickly(exact), untouched, unless)
+            return Leaf(exact, _quickly(exact), untouched, _CALL, unless)
     untouched = native.union({str}) if type_ is GraphQLID else native
     exact = _exactly(type_, untouched)
     unless = "{value}.__class__ not in {leaf}_untouched" if untouched else ""
@@ -72,7 +75,7 @@ def leaf_of(type_: LeafType, native: frozenset[type]) -> Leaf:
         unless = "{value}.__class__ is not {leaf}_only"
     if type_ is GraphQLID:
         unless = "{value}.__class__ is not str and " + unless
-    return Leaf(exact, _quickly(exact), untouched, unless)
+    return Leaf(exact, _quickly(exact), untouched, _CALL, unless)
 
 
 def _exactly(type_: LeafType, untouched: frozenset[type]) -> Complete:

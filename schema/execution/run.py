@@ -65,16 +65,15 @@ class Run:
     async def select(self, selection: Selection, rows: Sequence[Any], places: Places) -> list[Any]:
         """The dicts of a selection for these rows, or failures."""
         objects = _built(selection, rows) if selection.inline else None
-        fields = selection.others
-        if objects is None:
-            objects, fields = [{} for _ in rows], selection.fields
-        if not fields:
-            return objects
+        fields = selection.fields if objects is None else selection.others
         columns = await self.steps.together([self._column(field, rows, places) for field in fields])
-        for field, column in zip(fields, columns, strict=True):
-            key = field.key
-            for object_, value in zip(objects, column, strict=True):
-                object_[key] = value
+        if objects is None:
+            objects = _from_columns(fields, columns, len(rows))
+        else:
+            for field, column in zip(fields, columns, strict=True):
+                key = field.key
+                for object_, value in zip(objects, column, strict=True):
+                    object_[key] = value
         return _with_failures(objects, columns) if self.failed else objects
 
     async def _column(self, field: Field, rows: Sequence[Any], places: Places) -> list[Any]:
@@ -160,6 +159,17 @@ def _built(selection: Selection, rows: Sequence[Any]) -> list[Any] | None:
         return [build_of(selection, row.__class__)([row])[0] for row in rows]
     except Exception:  # noqa: BLE001 - the careful path will meet it again and tell what it is
         return None
+
+
+def _from_columns(fields: list[Field], columns: list[list[Any]], count: int) -> list[Any]:
+    """The dicts of a selection that has nothing for generated functions, or whose rows are unusual."""
+    if len(fields) == 1:
+        key = fields[0].key
+        return [{key: value} for value in columns[0]]
+    if not fields:
+        return [{} for _ in range(count)]
+    keys = [field.key for field in fields]
+    return [dict(zip(keys, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _with_failures(objects: list[Any], columns: list[list[Any]]) -> list[Any]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from graphql import DocumentNode, ExecutionResult, GraphQLError, parse, validate
 from graphql import execute as core_execute
 from graphql.pyutils import is_awaitable
@@ -17,6 +18,9 @@ from tests.execution.world import SCHEMA, World
 
 _RULES = [rule for rule in specified_rules if rule is not NoUnusedVariablesRule]
 _plans = PlanCache(20)
+
+# graphql-core gives up what it does not need any more without awaiting it.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
 _thorough = settings(
     max_examples=400,

@@ -100,7 +100,7 @@ class Fleet:
         """Every acknowledged photo ends READY, once; so does every other one that was stored."""
         for last in (False, False, True):
             try:
-                await eventually(self._none_waits, within=60 if last else 12, what="the end of all processing")
+                await eventually(self._none_waits, within=60 if last else 5, what="the end of all processing")
                 break
             except AssertionError:
                 if last:

@@ -108,7 +108,8 @@ def other_process(data: Path) -> Iterator[tuple[subprocess.Popen[str], Services]
     assert parent.stdin is not None
     assert parent.stdout is not None
     try:
-        yield parent, Services(*parent.stdout.readline().split())
+        database_url, redis_url = parent.stdout.readline().split()
+        yield parent, Services(database_url, redis_url)
     finally:
         with suppress(ProcessLookupError):
             parent.kill()

@@ -36,8 +36,8 @@ async def test_a_killed_child_is_replaced_and_nothing_is_lost(child: str, stack:
             await kill_child(stack, child)
         await fleet.accepted(20)
     await fleet.account(stack)
-    unexpected = {"cut off", "201"} if child == "api" else {"201"}
-    assert set(fleet.answers) <= unexpected, "killing what works later is not noticed by devices"
+    possible = {"cut off", "201"} if child == "api" else {"201"}
+    assert set(fleet.answers) <= possible, "killing what works later is not noticed by devices"
 
 
 async def test_redis_may_be_emptied(stack: Stack, org: Organisation) -> None:
@@ -52,8 +52,9 @@ async def test_redis_may_be_emptied(stack: Stack, org: Organisation) -> None:
 async def test_redis_may_be_killed(stack: Stack, org: Organisation) -> None:
     url = services(stack)["redis_url"]
     async with Fleet.uploading(org) as fleet:
-        await fleet.accepted(15)
-        await kill_service(stack, "redis")
+        for _ in range(2):
+            await fleet.accepted(15)
+            await kill_service(stack, "redis")
         await fleet.accepted(15)
     await fleet.account(stack)
     assert services(stack)["redis_url"] == url
