@@ -1,218 +1,44 @@
 """GraphQL on the wire: Strawberry's view for HTTP, WebSocket and server-sent events, made ours.
 
-What is added to it: who the caller is, one look for all errors, idempotency keys, limits on what a
-request may bring, and connections that end when their credential does.
+What is added to it: who the caller is, limits on what a request may bring, refusals in one look, and
+connections that end when their credential does. What surrounds each operation is in `execution.py`.
 """
 
 import asyncio
-import hashlib
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, suppress
-from datetime import datetime, timedelta
-from inspect import isawaitable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 import orjson
-import strawberry
 import structlog
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from graphql import DocumentNode, GraphQLError
+from graphql import GraphQLError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.extensions import AddValidationRules, DisableIntrospection, MaxTokensLimiter, SchemaExtension
 from strawberry.http.parse_content_type import parse_content_type
-from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.types import ExecutionResult
-from strawberry.types.graphql import OperationType
 
 from domain.kit.correlation import correlation_id
 from domain.kit.errors import Refusal, Unauthenticated
 from domain.users.principals import ANONYMOUS, Principal, PrincipalKind
 from resolvers.context import Context, Services
-from resolvers.root import build_schema
-from schema.execution import PlanCache, Recent, Unsupported, execute
-from server import metrics, telemetry
 from server.connections import Connection, Connections
 from server.errors import graphql_error, status_of
+from server.execution import executable_schema
 from server.graphiql import page as graphiql
-from server.limits import SizeRule
 from server.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
 _MAX_BODY = 256 * 1024
-_MAX_TOKENS = 2_000
 _OPERATIONS_A_SOCKET = 20
-_DOCUMENTS = 1_000  # kept parsed, validated and planned
-_NATIVE = frozenset({datetime})  # orjson writes these as their scalars would
-
-
-class Errors(SchemaExtension):
-    """Gives every error its code, and masks what is not ours to tell."""
-
-    def on_operation(self) -> Iterator[None]:
-        self._streamed = False
-        yield
-        if not self._streamed:
-            _present(self.execution_context.result)
-
-    def on_stream_result(self, result: Any) -> Iterator[None]:
-        self._streamed = True
-        _present(result)
-        yield
-
-
-def _present(result: Any) -> None:
-    if getattr(result, "errors", None):
-        result.errors = [graphql_error(error) for error in result.errors]
-
-
-class Measured(SchemaExtension):
-    """Counts operations by name. Subscriptions are counted when they end."""
-
-    def on_operation(self) -> Iterator[None]:
-        started = time.perf_counter()
-        with telemetry.span("graphql") as span:
-            finished = False
-            try:
-                yield
-                finished = True
-            finally:  # an operation that ran out of time is counted too
-                kind, name = self._operation()
-                failed = not finished or bool(getattr(self.execution_context.result, "errors", None))
-                metrics.observe_operation(kind, name, failed, time.perf_counter() - started)
-                span.set(
-                    f"{kind} {name}" if name else kind,
-                    failed=failed,
-                    graphql__operation__type=kind,
-                    graphql__operation__name=name or "",
-                )
-
-    def _operation(self) -> tuple[str, str | None]:
-        context = self.execution_context
-        try:
-            return context.operation_type.value, context.operation_name
-        except (RuntimeError, CannotGetOperationTypeError):  # no document, or none of its operations
-            return "invalid", None
-
-
-class Idempotent(SchemaExtension):
-    """A mutation under an `Idempotency-Key` is done once; the same request again gets the same answer."""
-
-    async def on_execute(self) -> AsyncIterator[None]:
-        execution, ctx = self.execution_context, self.execution_context.context
-        principal, key = ctx.principal.id, ctx.idempotency_key
-        if key is None or principal is None or execution.operation_type is not OperationType.MUTATION:
-            yield
-            return
-        keeper, db = ctx.services.keeper, ctx.db
-        try:
-            answer = await keeper.claim(db, principal, key, _fingerprint(execution))
-        except Exception as error:  # noqa: BLE001 - raised from here it would reach the caller unmasked
-            execution.result = _failed(error)
-            yield
-            return
-        if answer is not None:
-            execution.result = _replayed(answer)
-            yield
-            return
-        yield
-        try:
-            await self._settle(principal, key)
-        except Refusal as error:  # what was done is done, and is answered; only a repeat will be refused
-            _log.warning("an answer could not be kept for its key", error=str(error))
-
-    async def _settle(self, principal: str, key: str) -> None:
-        ctx = self.execution_context.context
-        result: Any = self.execution_context.result
-        keeper, db = ctx.services.keeper, ctx.db
-        if ctx.applied:
-            errors = [graphql_error(error).formatted for error in result.errors or ()]
-            await keeper.keep(db, principal, key, orjson.dumps({"data": result.data, "errors": errors}))
-        else:
-            await keeper.release(db, principal, key)
-
-
-def _failed(error: Exception) -> ExecutionResult:
-    return ExecutionResult(data=None, errors=[GraphQLError(str(error), original_error=error)])
-
-
-def _fingerprint(execution: Any) -> str:
-    # What the caller may do is part of it: who lost a permission must not get what it once allowed.
-    principal = execution.context.principal
-    caller = [principal.client_id, principal.granted]
-    request = [execution.query, execution.variables, execution.operation_name, caller]
-    return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _replayed(answer: bytes) -> ExecutionResult:
-    kept = orjson.loads(answer)
-    errors = [
-        GraphQLError(error["message"], path=error.get("path"), extensions=error.get("extensions"))
-        for error in kept["errors"]
-    ]
-    return ExecutionResult(data=kept["data"], errors=errors or None)
-
-
-class Compiled(SchemaExtension):
-    """Documents are parsed and validated once, and executed by plans; what plans cannot do, Strawberry does."""
-
-    def __init__(self, documents: Recent[DocumentNode], plans: PlanCache) -> None:
-        self._documents = documents
-        self._plans = plans
-
-    def on_operation(self) -> Iterator[None]:
-        execution = self.execution_context
-        known = self._documents.recent(execution.query or "")
-        if known is not None:
-            execution.graphql_document = known
-            execution.pre_execution_errors = []  # not None: it was validated, and there were none
-        yield
-
-    def on_validate(self) -> Iterator[None]:
-        yield
-        execution = self.execution_context
-        if execution.query and execution.graphql_document and not execution.pre_execution_errors:
-            self._documents.keep(execution.query, execution.graphql_document)
-
-    async def on_execute(self) -> AsyncIterator[None]:
-        execution = self.execution_context
-        if execution.result is None and execution.operation_type is not OperationType.SUBSCRIPTION:
-            assert execution.graphql_document is not None
-            with suppress(Unsupported):
-                result = execute(
-                    execution.schema._schema,
-                    execution.graphql_document,
-                    execution.root_value,
-                    execution.context,
-                    execution.variables,
-                    execution.operation_name,
-                    plans=self._plans,
-                    native=_NATIVE,
-                    document_key=execution.query,
-                    fallback=None,
-                )
-                execution.result = await result if isawaitable(result) else result
-        yield
-
-
-def executable_schema(*, explorable: bool) -> strawberry.Schema:
-    """The schema with everything that happens around its execution."""
-    limits: list[Any] = [lambda: MaxTokensLimiter(_MAX_TOKENS), lambda: AddValidationRules([SizeRule])]
-    if not explorable:
-        limits.append(DisableIntrospection)
-    documents: Recent[DocumentNode] = Recent(_DOCUMENTS)
-    plans = PlanCache(_DOCUMENTS)
-    # In this order: whoever comes first sees the operation first, and its result last.
-    around: list[Any] = [Errors, Measured, Idempotent, *limits, lambda: Compiled(documents, plans)]
-    return build_schema(around)
 
 
 class _Socket(BaseGraphQLTransportWSHandler[Context, None]):

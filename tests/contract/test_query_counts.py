@@ -18,7 +18,7 @@ from domain.kit.sql import Database, Row, Statement
 from domain.users.sessions import SessionTokens
 from resolvers.context import Context, Services
 from schema import relation
-from server.graphql import executable_schema
+from server.execution import executable_schema
 from server.services import api_services
 from server.settings import load_settings
 from tests.contract.documents import graphql_schema
