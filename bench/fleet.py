@@ -113,9 +113,9 @@ class Fleet:
         statement = "SELECT count(*) FROM images WHERE status IN ('RECEIVED', 'PROCESSING')"
         return int(await self.database.fetchval(statement))
 
-    async def settled(self) -> None:
-        """Wait until every image was looked at and every event told."""
-        await _none(self.waiting)
+    async def settled(self, *, every: float = 0.02) -> None:
+        """Wait until every image was looked at and every event told; asks so often (s)."""
+        await _none(self.waiting, every)
         await self.relayed()
 
     async def drop_backlog(self) -> None:
@@ -125,13 +125,13 @@ class Fleet:
         await self.database.execute("CHECKPOINT")
 
 
-async def _none(count: Callable[[], Awaitable[int]]) -> None:
+async def _none(count: Callable[[], Awaitable[int]], every: float = 0.02) -> None:
     """Wait until there is none left."""
     async with asyncio.timeout(_PATIENCE):
         while True:
             if not await count():
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(every)
 
 
 async def apart(module: str, spec: dict[str, Any]) -> dict[str, Any]:

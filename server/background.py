@@ -17,6 +17,8 @@ from workers.process import WorkerParts
 from workers.relay import Relay
 from workers.run import run_worker
 
+_CANCEL_AGAIN = 1.0  # seconds
+
 
 def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     """Work until `stop` is set."""
@@ -70,10 +72,16 @@ async def run_relay(settings: Settings) -> None:
     database = await connect_database(settings, "relay", at_least=3)
     redis = connect_redis(settings)
     relay = Relay(database, redis, broker, settings.redis_namespace, recorded=metrics.events.inc)
-    leading = asyncio.create_task(relay.run())
+    leading, stop = asyncio.create_task(relay.run()), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, leading.cancel)
-    await asyncio.wait({leading})
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    while not leading.done():
+        # More than once: a connection that is lost in the same moment turns the cancellation into its own error.
+        leading.cancel()
+        await asyncio.wait({leading}, timeout=_CANCEL_AGAIN)
+    stopping.cancel()
     await redis.aclose()
     await database.close()
     if not leading.cancelled():
