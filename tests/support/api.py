@@ -60,7 +60,8 @@ class Api:
     async def login(self, email: str, password: str) -> "Api":
         """Signed in as somebody."""
         data = await self.run(
-            "mutation ($email: String!, $password: String!) { login(email: $email, password: $password) { accessToken } }",
+            "mutation ($email: String!, $password: String!) "
+            "{ login(email: $email, password: $password) { accessToken } }",
             email=email,
             password=password,
         )
