@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import strawberry
 import structlog
-from graphql import DocumentNode, GraphQLError
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode
 from strawberry.extensions import AddValidationRules, DisableIntrospection, MaxTokensLimiter, SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionResult
@@ -160,8 +160,13 @@ class Compiled(SchemaExtension):
     def on_validate(self) -> Iterator[None]:
         yield
         execution = self.execution_context
-        if execution.query and execution.graphql_document and not execution.pre_execution_errors:
+        if execution.pre_execution_errors or execution.graphql_document is None:
+            return
+        if execution.query:
             self._documents.keep(execution.query, execution.graphql_document)
+        if execution._provided_operation_name is None and _operations(execution.graphql_document) > 1:
+            message = "The document has several operations: say which in `operationName`."
+            execution.pre_execution_errors = [GraphQLError(message)]
 
     async def on_execute(self) -> AsyncIterator[None]:
         execution = self.execution_context
@@ -182,6 +187,10 @@ class Compiled(SchemaExtension):
                 )
                 execution.result = await result if isawaitable(result) else result
         yield
+
+
+def _operations(document: DocumentNode) -> int:
+    return sum(isinstance(definition, OperationDefinitionNode) for definition in document.definitions)
 
 
 def executable_schema(*, explorable: bool) -> strawberry.Schema:

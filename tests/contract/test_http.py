@@ -80,6 +80,15 @@ async def test_what_is_no_operation_is_refused(org: Organisation, what: str) -> 
     _check(answer, status, code)
 
 
+async def test_of_several_operations_one_must_be_named(org: Organisation) -> None:
+    body = {"query": "query a { viewer { kind } } query b { viewer { role } }"}
+    for _ in range(2):  # the second time the document is known
+        answer = (await org.viewer.http.post("/graphql", json=body, headers=org.viewer.headers)).json()
+        assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    named = await org.viewer.http.post("/graphql", json={**body, "operationName": "b"}, headers=org.viewer.headers)
+    assert named.json() == {"data": {"viewer": {"role": "VIEWER"}}}
+
+
 async def test_a_body_at_the_limit_is_taken(api: Api) -> None:
     body = b'{"query": "{ __typename }", "more": "' + b"a" * 262_000 + b'"}'
     answer = await api.http.post("/graphql", content=body, headers=_JSON)

@@ -33,10 +33,13 @@ ROOT = Path(__file__).parents[2]
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
 
+# A shell that starts the suite in the background has it ignore SIGINT, and what it starts inherits that.
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from server.embedded import running
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with running(Path(sys.argv[1])) as services:
     print(services.database_url, services.redis_url, flush=True)
     sys.stdin.read()
