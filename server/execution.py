@@ -158,15 +158,15 @@ class Compiled(SchemaExtension):
         yield
 
     def on_validate(self) -> Iterator[None]:
-        yield
         execution = self.execution_context
-        if execution.pre_execution_errors or execution.graphql_document is None:
-            return
-        if execution.query:
-            self._documents.keep(execution.query, execution.graphql_document)
+        assert execution.graphql_document is not None
         if execution._provided_operation_name is None and _operations(execution.graphql_document) > 1:
+            # Strawberry would take the first.
             message = "The document has several operations: say which in `operationName`."
             execution.pre_execution_errors = [GraphQLError(message)]
+        yield
+        if execution.query and not execution.pre_execution_errors:
+            self._documents.keep(execution.query, execution.graphql_document)
 
     async def on_execute(self) -> AsyncIterator[None]:
         execution = self.execution_context
