@@ -28,12 +28,15 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     broker = make_broker(settings.redis_url, settings.redis_namespace)
     import workers.uploads  # noqa: F401, PLC0415 - actors register with the broker that is set by now
 
+    # Twice as many threads as may decode at once: while some decode, others wait for disk and database.
+    decoding = threading.Semaphore(settings.worker_threads)
+
     async def open_parts() -> WorkerParts:
         database: Database = await connect_database(settings, "worker")
-        return WorkerParts(database, blob_store(settings), settings.upload_max_pixels, _observe)
+        return WorkerParts(database, blob_store(settings), settings.upload_max_pixels, _observe, decoding)
 
     broker.add_middleware(_Traced())
-    run_worker(broker, open_parts, threads=settings.worker_threads, stop=stop)
+    run_worker(broker, open_parts, threads=2 * settings.worker_threads, stop=stop)
 
 
 class _Traced(dramatiq.Middleware):

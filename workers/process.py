@@ -4,6 +4,7 @@
 nothing but their message.
 """
 
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,12 +19,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """`observe(job, failed, seconds)` counts a job that ended."""
+    """`observe(job, failed, seconds)` counts a job that ended. Who decodes holds one of `decoding`."""
 
     database: Database
     blobs: BlobStore
     max_pixels: int
     observe: Callable[[str, bool, float], None]
+    decoding: threading.Semaphore
 
 
 _parts: WorkerParts | None = None

@@ -27,7 +27,8 @@ def process_image(image_id: str) -> None:
         return
     original = wait_for(parts().blobs.get(job.original_key))
     try:
-        processed = process(io.BytesIO(original), max_pixels=parts().max_pixels)
+        with parts().decoding:
+            processed = process(io.BytesIO(original), max_pixels=parts().max_pixels)
         clean = without_metadata(original)
     except (Rejected, NotAnImage) as rejection:
         wait_for(_reject(job, rejection.code, rejection.message))

@@ -6,6 +6,7 @@ relative paths of plain characters; links to blobs are signed and expire, whiche
 """
 
 import asyncio
+import hashlib
 import os
 import re
 import secrets
@@ -48,13 +49,18 @@ class StoreStats:
     free_bytes: int | None
 
 
+Key = str | Callable[[str], str]
+"""A key, or a function that makes it of the bytes' SHA-256 in hex. It runs in a thread; what it raises ends the
+commit before anything has its name."""
+
+
 class Staged(Protocol):
     """Bytes on their way in. Exactly one of `commit` and `discard` ends it."""
 
     size: int
 
     async def write(self, chunk: bytes) -> None: ...
-    async def commit(self, key: str) -> None: ...
+    async def commit(self, key: Key) -> None: ...
     async def discard(self) -> None: ...
 
 
@@ -208,6 +214,7 @@ class FolderStaged:
         self._chunks: list[bytes] = []
         self._waiting = 0
         self._path: Path | None = None
+        self._digest = hashlib.sha256()
         self.size = 0
 
     async def write(self, chunk: bytes) -> None:
@@ -217,8 +224,8 @@ class FolderStaged:
         if self._waiting >= _FLUSH_BYTES:
             await self._in_thread(self._spill)
 
-    async def commit(self, key: str) -> None:
-        await self._in_thread(self._finish, self._store.path(key))
+    async def commit(self, key: Key) -> None:
+        await self._in_thread(self._finish, key)
 
     async def discard(self) -> None:
         self._chunks.clear()
@@ -237,9 +244,11 @@ class FolderStaged:
         self._path = self._path or self._store.temporary()
         _append(self._path, self._take())
 
-    def _finish(self, target: Path) -> None:
+    def _finish(self, key: Key) -> None:
+        chunks = self._take()
+        target = self._store.path(key if isinstance(key, str) else key(self._digest.hexdigest()))
         self._path = self._path or self._store.temporary()
-        _write_durably(self._path, *self._take())
+        _write_durably(self._path, *chunks)
         try:
             os.rename(self._path, target)
         except FileNotFoundError:
@@ -249,7 +258,10 @@ class FolderStaged:
         self._path = None
 
     def _take(self) -> list[bytes]:
+        # Hashed here and not as it arrives: this is a thread, and the event loop has one core.
         chunks, self._chunks, self._waiting = self._chunks, [], 0
+        for chunk in chunks:
+            self._digest.update(chunk)
         return chunks
 
 

@@ -45,6 +45,12 @@ class Limiter:
         if not allowed:
             raise await self._too_many(limit, *who)
 
+    async def spend_here(self, limit: RateLimitItem, *who: str) -> None:
+        """As `spend`, counted by this process alone: for what comes often and may come a little oftener."""
+        if not await self._own.hit(limit, *who):
+            stats = await self._own.get_window_stats(limit, *who)
+            raise _too_many(limit, stats.reset_time)
+
     async def demand(self, limit: RateLimitItem, *who: str) -> None:
         """Count nothing. Raises TooMany when the limit is reached."""
         try:
@@ -77,5 +83,9 @@ class Limiter:
             stats = await self._shared.get_window_stats(limit, *who)
         except (RedisError, OSError):
             stats = await self._own.get_window_stats(limit, *who)
-        seconds = min(max(1, math.ceil(stats.reset_time - time.time())), limit.get_expiry())
-        return TooMany(f"Too many requests: at most {limit.amount} a minute.", retry_after=seconds)
+        return _too_many(limit, stats.reset_time)
+
+
+def _too_many(limit: RateLimitItem, reset_time: float) -> TooMany:
+    seconds = min(max(1, math.ceil(reset_time - time.time())), limit.get_expiry())
+    return TooMany(f"Too many requests: at most {limit.amount} a minute.", retry_after=seconds)

@@ -5,7 +5,6 @@ given when bytes and row are safe. Nothing is decoded here.
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -84,7 +83,7 @@ class DeviceRoutes:
             if device is None:
                 raise NotFound("There is no such device.", key=key)
             device_id = device.id
-        await self._services.limiter.spend(self._limit, device_id)
+        await self._services.limiter.spend_here(self._limit, device_id)
         return principal.scope, device_id
 
     async def _receive(self, request: Request) -> Accepted:
@@ -104,19 +103,26 @@ class DeviceRoutes:
 
     async def _store(self, request: Request, scope: Scope, device_id: str, body: ImageBody) -> Accepted:
         async with _staging(self._services.blobs.stage()) as staged:
-            content_type, sha256 = await _stream(body.chunks(), staged)
+            content_type = await _stream(body.chunks(), staged)
             report = read_report(request.headers, body.metadata)
-            if report.sha256 not in (None, sha256):
-                raise NotAnImage("DIGEST_MISMATCH", "the bytes do not have the digest that was sent")
-            upload = new_upload(
-                content_type=content_type,
-                size=staged.size,
-                sha256=sha256,
-                device_captured_at=report.captured_at,
-                idempotency_key=_idempotency_key(request.headers),
-            )
-            await staged.commit(upload.blob_key)
-        return await self._accept(scope, device_id, upload, report)
+            idempotency_key = _idempotency_key(request.headers)
+            uploads: list[Upload] = []
+
+            def key(sha256: str) -> str:
+                if report.sha256 not in (None, sha256):
+                    raise NotAnImage("DIGEST_MISMATCH", "the bytes do not have the digest that was sent")
+                upload = new_upload(
+                    content_type=content_type,
+                    size=staged.size,
+                    sha256=sha256,
+                    device_captured_at=report.captured_at,
+                    idempotency_key=idempotency_key,
+                )
+                uploads.append(upload)
+                return upload.blob_key
+
+            await staged.commit(key)
+        return await self._accept(scope, device_id, uploads[0], report)
 
     async def _accept(self, scope: Scope, device_id: str, upload: Upload, report: Report) -> Accepted:
         blobs = self._services.blobs
@@ -155,14 +161,13 @@ async def _staging(staged: Staged) -> AsyncIterator[Staged]:
         raise
 
 
-async def _stream(chunks: AsyncIterator[bytes], staged: Staged) -> tuple[str, str]:
-    """Write an image away; returns its content type and SHA-256. Raises NotAnImage."""
-    digest, completeness = hashlib.sha256(), Completeness()
+async def _stream(chunks: AsyncIterator[bytes], staged: Staged) -> str:
+    """Write an image away; returns its content type. Raises NotAnImage."""
+    completeness = Completeness()
     async for chunk in chunks:
-        digest.update(chunk)
         completeness.feed(chunk)
         await staged.write(chunk)
-    return completeness.finish(), digest.hexdigest()
+    return completeness.finish()
 
 
 def _idempotency_key(headers: Mapping[str, str]) -> str | None:
