@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import dramatiq
+from PIL import Image
 
 from domain.kit.sql import Database
 from server import metrics, telemetry
@@ -20,6 +21,11 @@ from workers.run import run_worker
 _CANCEL_AGAIN = 1.0  # seconds
 
 
+# Pillow's memory blocks of 16 MB that are kept for the next image: the pages of a new one are cleared by the
+# kernel while the interpreter's lock is held.
+_KEPT_BLOCKS = 4
+
+
 def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     """Work until `stop` is set."""
     configure_logs(level=settings.log_level, format=settings.log_format, process="worker")
@@ -28,6 +34,7 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     broker = make_broker(settings.redis_url, settings.redis_namespace)
     import workers.uploads  # noqa: F401, PLC0415 - actors register with the broker that is set by now
 
+    Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
     # Twice as many threads as may decode at once: while some decode, others wait for disk and database.
     decoding = threading.Semaphore(settings.worker_threads)
 
