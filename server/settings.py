@@ -78,9 +78,7 @@ class Settings(BaseSettings):
     database_pool_timeout: float = Field(2.0, gt=0, description="Seconds to wait for one before answering 503.")
     statement_timeout: float = Field(5.0, gt=0, description="Seconds that one SQL statement may take.")
     operation_timeout: float = Field(10.0, gt=0, description="Seconds that one query or mutation may take.")
-    worker_threads: int = Field(
-        2, ge=1, le=64, description="Images that a worker decodes at once: its cores."
-    )
+    worker_threads: int = Field(2, ge=1, le=64, description="Images that a worker decodes at once: its cores.")
     metrics_dir: Path | None = Field(
         None, description="Where processes share their metrics. Absent: `metrics` in QM_DATA_DIR."
     )
