@@ -229,6 +229,10 @@ async def fetch(connection: Connection, statement: Statement[R], arguments: list
     except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError):
         raise Invalid("Text cannot hold the NUL character.") from None
     except asyncpg.DataError as error:
+        if error.__cause__ is not None:
+            # A codec refused an argument after asyncpg had the statement parsed, without a Sync: on the server
+            # its time limit goes on running and would end a later statement of this connection.
+            await connection.execute("SELECT 1")
         # asyncpg wraps whatever a codec raises; ids are checked there, in one place for all statements.
         if isinstance(error.__cause__, OverflowError):
             raise Invalid("A number or a time is out of range.") from None
