@@ -6,11 +6,13 @@ when the credential expires, and is checked again when something happened that m
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from starlette.websockets import WebSocketDisconnect
+from strawberry.http.exceptions import WebSocketDisconnected
 
 from domain.events.models import EventRow
 from domain.kit.errors import Refusal, Unauthenticated
@@ -81,7 +83,7 @@ class Connections:
                 _log.warning("a live connection is checked again later", error=str(error))
                 await asyncio.sleep(_CHECK_AGAIN)
                 continue
-            await connection.close(FORBIDDEN, refusal.code)
+            await _end(connection, refusal.code)
             return
 
 
@@ -90,4 +92,9 @@ async def _close_at_expiry(connection: Connection) -> None:
     if expires_at is None:
         return
     await asyncio.sleep(max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
-    await connection.close(FORBIDDEN, "TOKEN_EXPIRED")
+    await _end(connection, "TOKEN_EXPIRED")
+
+
+async def _end(connection: Connection, reason: str) -> None:
+    with suppress(WebSocketDisconnect, WebSocketDisconnected, RuntimeError):  # it ended by itself meanwhile
+        await connection.close(FORBIDDEN, reason)
