@@ -13,7 +13,8 @@ from tests.support.live import Socket, event_stream
 from tests.support.stack import Stack
 
 _LEAKS = re.compile(
-    r"Traceback|\.py\b|/site-packages|/work/|asyncpg|sqlalchemy|strawberry|graphql\.error|SELECT |INSERT |\bpg_"
+    r"Traceback|\.py\b|/site-packages|/domain/|/server/|asyncpg|sqlalchemy|strawberry|graphql\.error"
+    r"|SELECT |INSERT |\bpg_"
 )
 _INVALID, _BAD, _PARSE = "GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT", "GRAPHQL_PARSE_FAILED"
 
