@@ -4,7 +4,7 @@ No operation exists without a permission; `tests/contract/` checks that none sli
 """
 
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import strawberry
@@ -19,24 +19,19 @@ PERMISSION = "permission"
 
 def operation(permission: Permission, returns: Any) -> Callable[[Callable[..., Any]], Any]:
     """Make a query or mutation of the schema type `returns`; the method returns rows of the domain."""
-
-    def declare(function: Callable[..., Any]) -> Any:
-        return strawberry.field(
-            function,
-            graphql_type=returns,
-            description=_description(function, permission),
-            metadata={PERMISSION: permission},
-            extensions=[_Demand(permission)],
-        )
-
-    return declare
+    return _declared(strawberry.field, permission, returns)
 
 
 def subscription(permission: Permission, returns: Any) -> Callable[[Callable[..., Any]], Any]:
     """Make a subscription whose events are of the schema type `returns`."""
+    return _declared(strawberry.subscription, permission, returns)
 
-    def declare(function: Callable[..., AsyncIterator[Any]]) -> Any:
-        return strawberry.subscription(
+
+def _declared(
+    make: Callable[..., Any], permission: Permission, returns: Any
+) -> Callable[[Callable[..., Any]], Any]:
+    def declare(function: Callable[..., Any]) -> Any:
+        return make(
             function,
             graphql_type=returns,
             description=_description(function, permission),

@@ -49,7 +49,7 @@ def batch_resolver(owner: str, name: str) -> Batch:
 
 def batch_of(field: StrawberryField) -> Batch | None:
     """The batch resolver of a field that is a relation; None for other fields."""
-    return next((_answers[one.key] for one in field.extensions if isinstance(one, _Batched)), None)
+    return next((batch_resolver(*one.key) for one in field.extensions if isinstance(one, _Batched)), None)
 
 
 def unanswered() -> set[tuple[str, str]]:

@@ -31,7 +31,10 @@ from server.limits import SizeRule
 _log = structlog.get_logger(__name__)
 
 _MAX_TOKENS = 2_000
-_DOCUMENTS = 1_000  # kept parsed, validated and planned
+# Kept parsed, validated and planned: so many documents, none longer than this. A parsed one weighs about a
+# hundred times its text, and anybody may send valid ones without end, so those of callers unknown are not kept.
+_DOCUMENTS = 300
+_LONGEST_KEPT = 4_000  # characters
 _NATIVE = frozenset({datetime})  # orjson writes these as their scalars would
 
 
@@ -165,7 +168,7 @@ class Compiled(SchemaExtension):
             message = "The document has several operations: say which in `operationName`."
             execution.pre_execution_errors = [GraphQLError(message)]
         yield
-        if execution.query and not execution.pre_execution_errors:
+        if execution.query and self._is_kept() and not execution.pre_execution_errors:
             self._documents.keep(execution.query, execution.graphql_document)
 
     async def on_execute(self) -> AsyncIterator[None]:
@@ -180,13 +183,17 @@ class Compiled(SchemaExtension):
                     execution.context,
                     execution.variables,
                     execution.operation_name,
-                    plans=self._plans,
+                    plans=self._plans if self._is_kept() else None,
                     native=_NATIVE,
                     document_key=execution.query,
                     fallback=None,
                 )
                 execution.result = await result if isawaitable(result) else result
         yield
+
+    def _is_kept(self) -> bool:
+        execution = self.execution_context
+        return len(execution.query or "") <= _LONGEST_KEPT and execution.context.principal.id is not None
 
 
 def _operations(document: DocumentNode) -> int:

@@ -1,6 +1,7 @@
 """The entry point: graphql-core's `execute`, by plans."""
 
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from graphql.execution.values import VariableValues, get_variable_values
 
 from .cache import PlanCache
 from .compile import compile_plan, operation_of
-from .plan import Operation, Settings, Unsupported
+from .plan import Operation, Plan, Settings, Unsupported
 from .run import Run
 
 _NO_CHANGES = (None,) * 6
@@ -53,30 +54,16 @@ def execute(
     """
 
     changes = (middleware, executor_class, is_awaitable, is_async_iterable, abort_signal, hooks)
-    plan = None
+    planned = None
     if not others and changes == _NO_CHANGES:
-        plans = PlanCache(1) if plans is None else plans
-        key = (
-            id(schema),
-            id(document) if document_key is None else document_key,
-            operation_name,
-            native,
-            field_resolver,
-            type_resolver,
-        )
         settings = Settings(native, field_resolver, type_resolver)
-        try:
-            operation = plans.operation(key, document, partial(operation_of, schema, document, operation_name))
-            coerced = _variables(operation, variable_values, max_coercion_errors, hide_suggestions)
-            if isinstance(coerced, list):
-                return ExecutionResult(None, coerced)
-            variables = coerced
-            conditions = _conditions(operation, variables)
-            make = partial(compile_plan, operation, conditions, settings)
-            plan = plans.plan((key, *conditions.values()), make)
-        except Unsupported:
-            pass
-    if plan is None:
+        plans = PlanCache(1) if plans is None else plans
+        limits = (max_coercion_errors, hide_suggestions)
+        with suppress(Unsupported):
+            planned = _planned(
+                plans, schema, document, operation_name, document_key, settings, variable_values, limits
+            )
+    if planned is None:
         if fallback is None:
             raise Unsupported
         answer: ExecutionResult | Awaitable[ExecutionResult] = fallback(
@@ -86,8 +73,32 @@ def execute(
             hide_suggestions, abort_signal, hooks, **others,
         )  # fmt: skip
         return answer
-    run = Run(plan, root_value, context_value, variables, hide_suggestions)
+    if isinstance(planned, list):
+        return ExecutionResult(None, planned)
+    run = Run(planned[0], root_value, context_value, planned[1], hide_suggestions)
     return run.steps.drive(run.execute())
+
+
+def _planned(
+    plans: PlanCache,
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    operation_name: str | None,
+    document_key: Hashable,
+    settings: Settings,
+    values: dict[str, Any] | None,
+    limits: tuple[int, bool],
+) -> tuple[Plan, VariableValues] | list[GraphQLError]:
+    """The plan of an operation and its variables, or what is wrong with these. Raises Unsupported."""
+    name = id(document) if document_key is None else document_key
+    key = (id(schema), name, operation_name, settings.native, settings.field_resolver, settings.type_resolver)
+    operation = plans.operation(key, document, partial(operation_of, schema, document, operation_name))
+    variables = _variables(operation, values, *limits)
+    if isinstance(variables, list):
+        return variables
+    conditions = _conditions(operation, variables)
+    make = partial(compile_plan, operation, conditions, settings)
+    return plans.plan((key, *conditions.values()), make), variables
 
 
 def _variables(
