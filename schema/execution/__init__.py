@@ -32,17 +32,18 @@ The modules, in the order in which to read them:
     steps     coroutines: what does not wait needs no task
     classes   what a class says about its values
     cache     the plans that were used last
-    entry     `execute`
+    entry     `execute`, and its halves
 """
 
 from .cache import PlanCache, Recent
 from .compile import compile_operation
-from .entry import execute
+from .entry import Bound, bind, execute
 from .hints import EXTENSION, Column, Computed, Hint, Relation, Root, Trusted, TypeName
 from .plan import Plan, Unsupported
 
 __all__ = [
     "EXTENSION",
+    "Bound",
     "Column",
     "Computed",
     "Hint",
@@ -54,6 +55,7 @@ __all__ = [
     "Trusted",
     "TypeName",
     "Unsupported",
+    "bind",
     "compile_operation",
     "execute",
 ]

@@ -1,7 +1,10 @@
-"""The entry point: graphql-core's `execute`, by plans."""
+"""The entry points: graphql-core's `execute`, by plans; and its two halves, for callers that do something
+between them, or that have many root values for one operation.
+"""
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -54,16 +57,23 @@ def execute(
     """
 
     changes = (middleware, executor_class, is_awaitable, is_async_iterable, abort_signal, hooks)
-    planned = None
+    bound = None
     if not others and changes == _NO_CHANGES:
-        settings = Settings(native, field_resolver, type_resolver)
-        plans = PlanCache(1) if plans is None else plans
-        limits = (max_coercion_errors, hide_suggestions)
         with suppress(Unsupported):
-            planned = _planned(
-                plans, schema, document, operation_name, document_key, settings, variable_values, limits
+            bound = bind(
+                schema,
+                document,
+                variable_values,
+                operation_name,
+                field_resolver,
+                type_resolver,
+                max_coercion_errors,
+                hide_suggestions,
+                plans=PlanCache(1) if plans is None else plans,
+                native=native,
+                document_key=document_key,
             )
-    if planned is None:
+    if bound is None:
         if fallback is None:
             raise Unsupported
         answer: ExecutionResult | Awaitable[ExecutionResult] = fallback(
@@ -73,32 +83,66 @@ def execute(
             hide_suggestions, abort_signal, hooks, **others,
         )  # fmt: skip
         return answer
-    if isinstance(planned, list):
-        return ExecutionResult(None, planned)
-    run = Run(planned[0], root_value, context_value, planned[1], hide_suggestions)
-    return run.steps.drive(run.execute())
+    if isinstance(bound, list):
+        return ExecutionResult(None, bound)
+    return bound.execute(root_value, context_value)
 
 
-def _planned(
-    plans: PlanCache,
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An operation that is ready to be executed: its plan, and the variables, coerced."""
+
+    plan: Plan
+    variables: VariableValues
+    hide_suggestions: bool
+
+    def execute(self, root_value: Any, context: Any) -> ExecutionResult | Awaitable[ExecutionResult]:
+        """Execute the operation; at once where nothing has to be waited for."""
+        run = self._run(context)
+        return run.steps.drive(run.execute(root_value))
+
+    async def execute_each(self, root_values: Sequence[Any], context: Any) -> list[ExecutionResult]:
+        """Execute a query or an event of a subscription for each of these root values.
+
+        They are one level of rows, so that a relation is asked once for all of them. What went wrong in one
+        concerns that one alone.
+        """
+        results = await self._run(context).execute_together(root_values)
+        if results is None:
+            results = [await self._run(context).execute(root_value) for root_value in root_values]
+        return results
+
+    def _run(self, context: Any) -> Run:
+        return Run(self.plan, context, self.variables, self.hide_suggestions)
+
+
+def bind(
     schema: GraphQLSchema,
     document: DocumentNode,
-    operation_name: str | None,
-    document_key: Hashable,
-    settings: Settings,
-    values: dict[str, Any] | None,
-    limits: tuple[int, bool],
-) -> tuple[Plan, VariableValues] | list[GraphQLError]:
-    """The plan of an operation and its variables, or what is wrong with these. Raises Unsupported."""
+    variable_values: dict[str, Any] | None = None,
+    operation_name: str | None = None,
+    field_resolver: Callable[..., Any] | None = None,
+    type_resolver: GraphQLTypeResolver | None = None,
+    max_coercion_errors: int = 50,
+    hide_suggestions: bool = False,
+    *,
+    plans: PlanCache,
+    native: frozenset[type] = frozenset(),
+    document_key: Hashable = None,
+) -> Bound | list[GraphQLError]:
+    """The first half of `execute`: find or compile the plan and coerce the variables, or say what is wrong with
+    these. Raises Unsupported.
+    """
     name = id(document) if document_key is None else document_key
-    key = (id(schema), name, operation_name, settings.native, settings.field_resolver, settings.type_resolver)
+    key = (id(schema), name, operation_name, native, field_resolver, type_resolver)
     operation = plans.operation(key, document, partial(operation_of, schema, document, operation_name))
-    variables = _variables(operation, values, *limits)
+    variables = _variables(operation, variable_values, max_coercion_errors, hide_suggestions)
     if isinstance(variables, list):
         return variables
     conditions = _conditions(operation, variables)
-    make = partial(compile_plan, operation, conditions, settings)
-    return plans.plan((key, *conditions.values()), make), variables
+    settings = Settings(native, field_resolver, type_resolver)
+    plan = plans.plan((key, *conditions.values()), partial(compile_plan, operation, conditions, settings))
+    return Bound(plan, variables, hide_suggestions)
 
 
 def _variables(

@@ -26,11 +26,9 @@ from .steps import HELPERS, Stepper
 class Run:
     """One execution of a plan."""
 
-    def __init__(
-        self, plan: Plan, root_value: Any, context: Any, variables: VariableValues, hide_suggestions: bool
-    ) -> None:
+    def __init__(self, plan: Plan, context: Any, variables: VariableValues, hide_suggestions: bool) -> None:
         self.plan = plan
-        self.root_value = root_value
+        self.root_value: Any = None
         self.context = context
         self.variables = variables
         self.hide_suggestions = hide_suggestions
@@ -39,8 +37,9 @@ class Run:
         """Whether anything failed so far: only then are failures looked for."""
         self._nulled: list[Nulled] = []
 
-    async def execute(self) -> ExecutionResult:
+    async def execute(self, root_value: Any) -> ExecutionResult:
         """Execute the operation."""
+        self.root_value = root_value
         if self.plan.serial:
             data = await self._serially(self.plan.root)
         else:
@@ -51,6 +50,13 @@ class Run:
             self.nulled(data, ())
             data = None
         return ExecutionResult(data, shown(self._nulled))
+
+    async def execute_together(self, root_values: Sequence[Any]) -> list[ExecutionResult] | None:
+        """Execute the operation for several root values at once; None if anything failed, since errors have to
+        be told of one of them.
+        """
+        answers = await self.select(self.plan.root, root_values, Top())
+        return None if self.failed else [ExecutionResult(data) for data in answers]
 
     async def _serially(self, selection: Selection) -> Any:
         """Execute the fields of a mutation, one after the other, until one ends the operation."""
