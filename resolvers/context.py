@@ -1,6 +1,6 @@
 """What a resolver is given beside its arguments: who asks, and the parts of the server it may use."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,16 +35,14 @@ class Services:
 
 @dataclass(slots=True)
 class Context:
-    """One request, or one socket. `address` is the caller's, for limits; `hang_up` closes a socket."""
+    """One request, or one socket. `address` is the caller's, for limits."""
 
     services: Services
     principal: Principal
     address: str
     authorization: str | None = None
     idempotency_key: str | None = None
-    hang_up: Callable[[int, str], Awaitable[None]] | None = None
     applied: bool = False
-    connection_params: dict[str, Any] | None = None
     loaders: dict[Any, DataLoader[Any, Any]] = field(default_factory=dict)
 
     @property

@@ -1,7 +1,7 @@
 """Events: the log, what is live of it, and what its entries are about."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import strawberry
@@ -10,7 +10,7 @@ from domain.clients.queries import clients_by_ids
 from domain.devices.models import DeviceRow
 from domain.devices.queries import devices_by_ids
 from domain.events import queries
-from domain.events.feed import SlowSubscriber, Wanted
+from domain.events.interest import Interest, Wanted
 from domain.events.models import EventRow
 from domain.images.models import ImageRow
 from domain.images.queries import images_by_ids
@@ -26,8 +26,6 @@ from schema.events import DeviceUpdate, Event, EventFilter, ImageUpdate, Subject
 from schema.nodes import Node
 from schema.pages import Connection
 from schema.relation import answers
-
-_TRY_AGAIN_LATER = 1013  # the WebSocket close code of that name
 
 ByIds = Callable[[Runner, Scope, Sequence[str]], Awaitable[Sequence[Any]]]
 _KINDS: dict[SubjectKind, tuple[Permission, ByIds]] = {
@@ -63,49 +61,30 @@ class EventQuery:
 @strawberry.type
 class EventSubscription:
     @subscription(Permission.EVENTS_READ, Event)
-    async def events(
-        self, info: Info, filter: EventFilter | None = None, after: str | None = None
-    ) -> AsyncIterator[EventRow]:
+    def events(self, info: Info, filter: EventFilter | None = None, after: str | None = None) -> Interest:
         """Events as they happen, or from after a cursor on: none is left out, none comes twice."""
-        async for event in _follow(info.context, _matcher(filter), after):
-            yield event
+        subjects = filter.subject_ids if filter else None
+        return Interest(_matcher(filter), None if subjects is None else frozenset(subjects))
 
     @subscription(Permission.DEVICES_READ, DeviceUpdate)
-    async def device_updates(
+    def device_updates(
         self, info: Info, ids: list[strawberry.ID] | None = None, after: str | None = None
-    ) -> AsyncIterator[EventRow]:
+    ) -> Interest:
         """Changes of these devices, or of all; from after a cursor, if one is given."""
         chosen = None if ids is None else frozenset(ids)
-
-        def wanted(event: EventRow) -> bool:
-            return event.subject_kind == "Device" and (chosen is None or event.subject_id in chosen)
-
-        async for event in _follow(info.context, wanted, after):
-            yield event
+        return Interest(
+            lambda event: event.subject_kind == "Device" and (chosen is None or event.subject_id in chosen), chosen
+        )
 
     @subscription(Permission.IMAGES_READ, ImageUpdate)
-    async def image_updates(
+    def image_updates(
         self, info: Info, device_id: strawberry.ID | None = None, after: str | None = None
-    ) -> AsyncIterator[EventRow]:
+    ) -> Interest:
         """Changes of a device's images, or of all; from after a cursor, if one is given."""
-
-        def wanted(event: EventRow) -> bool:
-            return event.subject_kind == "Image" and (device_id is None or event.data.get("deviceId") == device_id)
-
-        async for event in _follow(info.context, wanted, after):
-            yield event
-
-
-async def _follow(ctx: Context, wanted: Wanted, after: str | None) -> AsyncIterator[EventRow]:
-    overflow: list[asyncio.Task[None]] = []
-
-    def hang_up() -> None:
-        # From here and not from the subscriber's own task: that may be stuck in a send nobody reads.
-        if ctx.hang_up is not None:
-            overflow.append(asyncio.ensure_future(ctx.hang_up(_TRY_AGAIN_LATER, SlowSubscriber.code)))
-
-    async for event in ctx.services.feed.follow(ctx.scope, wanted, after, on_overflow=hang_up):
-        yield event
+        return Interest(
+            lambda event: event.subject_kind == "Image"
+            and (device_id is None or event.data.get("deviceId") == device_id)
+        )
 
 
 def _matcher(filter: EventFilter | None) -> Wanted:

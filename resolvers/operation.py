@@ -23,7 +23,11 @@ def operation(permission: Permission, returns: Any) -> Callable[[Callable[..., A
 
 
 def subscription(permission: Permission, returns: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Make a subscription whose events are of the schema type `returns`."""
+    """Make a subscription whose events are of the schema type `returns`.
+
+    The method does not deliver them: it says which events of the log are wanted. `server/graphql/` follows the
+    log once for all who want the same. An argument `after` is the cursor to begin behind.
+    """
     return _declared(strawberry.subscription, permission, returns)
 
 

@@ -17,11 +17,13 @@ from strawberry.types.field import StrawberryField
 
 from domain.clients.models import ClientRow
 from domain.devices.models import DeviceRow
+from domain.events.interest import Interest
 from domain.images.models import ImageRow
+from domain.kit.paging import MAX_PAGE
 from domain.users.models import UserRow
 from resolvers.context import Context
 from resolvers.operation import permission_of
-from schema.execution import EXTENSION, Column, Computed, Hint, Relation, Root, Trusted, TypeName
+from schema.execution import EXTENSION, SIZED, Column, Computed, Hint, Relation, Root, Sized, Trusted, TypeName
 from schema.relation import batch_of
 
 _DEFINITION = "strawberry-definition"
@@ -36,10 +38,14 @@ class _Info:
 
 
 def attach_hints(schema: strawberry.Schema) -> None:
-    """Put a hint on every field of the schema but those of subscriptions, which deliver whole events."""
+    """Put a hint on every field of the schema. The root of a subscription's event has it under its field's name."""
     core = schema._schema
     for type_ in core.type_map.values():
-        if type_.name.startswith("__") or type_ is core.subscription_type:
+        if type_.name.startswith("__"):
+            continue
+        if type_ is core.subscription_type:
+            for name, field in type_.fields.items():
+                field.extensions[EXTENSION] = Column(name)
             continue
         if isinstance(type_, GraphQLInterfaceType):
             type_.extensions[EXTENSION] = TypeName(_node_type)
@@ -47,6 +53,8 @@ def attach_hints(schema: strawberry.Schema) -> None:
             type_.extensions[EXTENSION] = Trusted()
             for field in type_.fields.values():
                 field.extensions[EXTENSION] = _hint(schema, field)
+                if "first" in field.args:
+                    field.extensions[SIZED] = Sized("first", MAX_PAGE, ("nodes", "edges"))
 
 
 def _node_type(row: Any) -> str:
@@ -81,3 +89,20 @@ def _root(declared: StrawberryField, function: Callable[..., Awaitable[Any]]) ->
         return await function(None, info=_Info(context), **arguments)
 
     return call
+
+
+def source_of(schema: strawberry.Schema, name: str) -> Callable[[Context, dict[str, Any]], Interest]:
+    """What says which events a subscription's root field wants: `(context, GraphQL's arguments) -> Interest`."""
+    field = schema._schema.subscription_type.fields[name]  # type: ignore[union-attr]
+    declared: StrawberryField = field.extensions[_DEFINITION]
+    assert declared.base_resolver is not None
+    function: Any = declared.base_resolver.wrapped_func
+    permission = permission_of(declared)
+    assert permission is not None
+
+    def source(context: Context, arguments: dict[str, Any]) -> Interest:
+        context.principal.demand(permission)
+        interest: Interest = function(None, info=_Info(context), **_converted(schema, declared, arguments))
+        return interest
+
+    return source

@@ -1,16 +1,9 @@
 """The whole schema: the roots, put together from every noun, and the executable schema made of them."""
 
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import strawberry
-from graphql import GraphQLError
-from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.schema import DEFAULT_ALLOWED_OPERATION_TYPES
-from strawberry.types import ExecutionContext, ExecutionResult
-from strawberry.types.graphql import OperationType
 
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
 from resolvers.clients import ClientMutation, ClientQuery
@@ -43,26 +36,14 @@ class Subscription(EventSubscription):
     """Follow, over graphql-transport-ws or server-sent events. Resume with `after`."""
 
 
-class _Schema(strawberry.Schema):
-    async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
-        """One answer to a query or mutation. Subscriptions are refused: what has many answers is streamed."""
-        allowed = kwargs.pop("allowed_operation_types", None) or DEFAULT_ALLOWED_OPERATION_TYPES
-        kwargs["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
-        return await super().execute(*args, **kwargs)
-
-    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Nothing: what a caller did wrong is no error of the server, and what is gets logged at the edge."""
-
-
-def build_schema(extensions: Iterable[type[SchemaExtension]] = ()) -> strawberry.Schema:
+def build_schema() -> strawberry.Schema:
     """The schema. Raises LookupError when a relation is declared that nothing answers."""
-    schema = _Schema(
+    schema = strawberry.Schema(
         Query,
         Mutation,
         Subscription,
         types=[Client, User, Device, Image],
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME}),
-        extensions=list(extensions),
     )
     if missing := unanswered():
         raise LookupError(f"relations without a batch resolver: {sorted(missing)}")

@@ -2,6 +2,7 @@
 
 import uvicorn
 
+from server.frames import HttpProtocol, WebSocketProtocol
 from server.settings import Settings
 
 
@@ -19,7 +20,10 @@ def run(settings: Settings, workers: int) -> None:
         forwarded_allow_ips=settings.trusted_proxies,
         server_header=False,
         timeout_graceful_shutdown=5,
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
         ws_max_size=256 * 1024,
+        ws_per_message_deflate=False,  # its memory, for each socket, is more than all the rest
         ws_ping_interval=20,
         ws_ping_timeout=20,
         h11_max_incomplete_event_size=64 * 1024,

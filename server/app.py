@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +18,10 @@ from server.connections import Connections
 from server.edge import Edge
 from server.errors import HttpProblem, problem, problem_of
 from server.graphiql import page as graphiql
-from server.graphql import GraphQLView
+from server.graphql_next.executor import build_executor
+from server.graphql_next.fanout import Fanout
+from server.graphql_next.http import GraphQLEndpoint, new_context
+from server.graphql_next.websocket import WebSocketEndpoint
 from server.health import Health
 from server.logs import configure_logs
 from server.process import blob_store, connect_redis, link_signer
@@ -51,18 +55,23 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         async with api_services(settings) as services:
             connections = Connections(services.authenticator)
             services.feed.listen(connections.on_event)
-            view = GraphQLView(settings, services, connections)
             redis = connect_redis(settings)
             health = Health(services.database, redis, services.blobs)
+            fanout = Fanout(services.feed, services.database)
+            executor = build_executor(settings, redis)
+            make_context = partial(new_context, services)
+            socket = WebSocketEndpoint(executor, fanout, connections, settings, make_context)
+            graphql = GraphQLEndpoint(settings, services, executor, fanout, connections, socket)
             app.router.routes += [
-                Route("/graphql", view, methods=None),
-                WebSocketRoute("/graphql", view),
+                Route("/graphql", graphql, methods=None),
+                WebSocketRoute("/graphql", graphql),
                 *DeviceRoutes(settings, services).routes(),
                 *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
-                *OperationRoutes(services, health).routes(),
+                *OperationRoutes(services, health, fanout).routes(),
                 *(graphiql.routes() if settings.explorable else []),
             ]
             yield
+            fanout.stop()
             await redis.aclose()
 
     return lifespan
@@ -71,7 +80,7 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
 def _cors(settings: Settings) -> list[Middleware]:
     if not settings.allowed_origins:
         return []
-    exposed = ["X-Request-ID", "Retry-After"]
+    exposed = ["X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy"]
     return [
         Middleware(
             CORSMiddleware,

@@ -5,14 +5,11 @@ when the credential expires, and is checked again when something happened that m
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
-from starlette.websockets import WebSocketDisconnect
-from strawberry.http.exceptions import WebSocketDisconnected
 
 from domain.events.models import EventRow
 from domain.kit.errors import Refusal, Unauthenticated
@@ -33,7 +30,8 @@ class Connection:
     transport: str
     principal: Principal
     authorization: str | None
-    close: Callable[[int, str], Awaitable[None]]
+    close: Callable[[int, str], None]
+    expiry: asyncio.TimerHandle | None = None
 
 
 class Connections:
@@ -44,18 +42,22 @@ class Connections:
         self._open: set[Connection] = set()
         self._checks: set[asyncio.Task[None]] = set()
 
-    @asynccontextmanager
-    async def holding(self, connection: Connection) -> AsyncIterator[None]:
-        """Watch over a connection while it lasts."""
+    def hold(self, connection: Connection) -> None:
+        """Watch over a connection until it is released."""
         self._open.add(connection)
         metrics.connections.labels(connection.transport).inc()
-        expiry = asyncio.create_task(_close_at_expiry(connection))
-        try:
-            yield
-        finally:
-            expiry.cancel()
-            metrics.connections.labels(connection.transport).dec()
-            self._open.discard(connection)
+        expires_at = connection.principal.expires_at
+        if expires_at is not None:
+            seconds = (expires_at - datetime.now(UTC)).total_seconds()
+            loop = asyncio.get_running_loop()
+            connection.expiry = loop.call_later(seconds, connection.close, FORBIDDEN, "TOKEN_EXPIRED")
+
+    def release(self, connection: Connection) -> None:
+        """It has ended."""
+        if connection.expiry is not None:
+            connection.expiry.cancel()
+        metrics.connections.labels(connection.transport).dec()
+        self._open.discard(connection)
 
     def on_event(self, event: EventRow) -> None:
         """A listener of the feed: forget what was known of credentials, check those that are in use."""
@@ -83,18 +85,5 @@ class Connections:
                 _log.warning("a live connection is checked again later", error=str(error))
                 await asyncio.sleep(_CHECK_AGAIN)
                 continue
-            await _end(connection, refusal.code)
+            connection.close(FORBIDDEN, refusal.code)
             return
-
-
-async def _close_at_expiry(connection: Connection) -> None:
-    expires_at = connection.principal.expires_at
-    if expires_at is None:
-        return
-    await asyncio.sleep(max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
-    await _end(connection, "TOKEN_EXPIRED")
-
-
-async def _end(connection: Connection, reason: str) -> None:
-    with suppress(WebSocketDisconnect, WebSocketDisconnected, RuntimeError):  # it ended by itself meanwhile
-        await connection.close(FORBIDDEN, reason)

@@ -1,4 +1,4 @@
-"""How large an operation may be: levels of fields and aliases, checked before anything is executed.
+"""How large an operation may be: levels of fields, aliases and root fields, checked before anything is executed.
 
 Each fragment is measured once, however often it is spread. Measuring it at every spread, as the usual
 limiters do, lets a page of fragments that spread each other twice keep the process busy for ever.
@@ -20,21 +20,24 @@ from graphql import (
     ValidationRule,
 )
 
-MAX_LEVELS, MAX_ALIASES = 10, 15
+MAX_LEVELS, MAX_ALIASES, MAX_ROOT_FIELDS = 10, 15, 20
 
 
 @dataclass
 class _Extent:
-    """Levels of fields and number of aliases; `spreads` are fragments and the level they are spread at."""
+    """Levels of fields, number of aliases and of fields on the first level; `spreads` are fragments and the level
+    they are spread at.
+    """
 
     levels: int = 0
     aliases: int = 0
+    first: int = 0
     spreads: list[tuple[str, int]] = field(default_factory=list)
 
 
 class SizeRule(ValidationRule):
-    """Refuses operations that are too deep or have too many aliases. Introspection is not counted: it has a
-    rule of its own."""
+    """Refuses operations that are too deep, or have too many aliases or root fields. Introspection is not
+    counted: it has a rule of its own."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
@@ -47,6 +50,8 @@ class SizeRule(ValidationRule):
         for operation, size in zip(operations, sizes, strict=True):
             if size.levels > MAX_LEVELS:
                 context.report_error(GraphQLError(f"More than {MAX_LEVELS} levels of fields.", [operation]))
+            if size.first > MAX_ROOT_FIELDS:
+                context.report_error(GraphQLError(f"More than {MAX_ROOT_FIELDS} root fields.", [operation]))
         if sum(size.aliases for size in sizes) > MAX_ALIASES:
             context.report_error(GraphQLError(f"More than {MAX_ALIASES} aliases."))
 
@@ -66,11 +71,12 @@ def _measured(definitions: Iterable[FragmentDefinitionNode]) -> dict[str, _Exten
 
 def _total(own: _Extent, fragments: Mapping[str, _Extent]) -> _Extent:
     """An extent with the fragments that it spreads put in. Unknown ones are refused by another rule."""
-    total = _Extent(own.levels, own.aliases)
+    total = _Extent(own.levels, own.aliases, own.first)
     for name, level in own.spreads:
         if fragment := fragments.get(name):
             total.levels = max(total.levels, level + fragment.levels)
             total.aliases += fragment.aliases
+            total.first += fragment.first if level == 0 else 0
     return total
 
 
@@ -86,6 +92,7 @@ def _extent(definition: ExecutableDefinitionNode) -> _Extent:
                 waiting.append((selection.selection_set, level))  # type: ignore[attr-defined]
             else:
                 extent.aliases += selection.alias is not None
+                extent.first += level == 0
                 if not selection.name.value.startswith("__"):
                     extent.levels = max(extent.levels, level + 1)
                     if selection.selection_set:

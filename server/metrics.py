@@ -48,6 +48,12 @@ connections = Gauge(
     ["transport"],
     multiprocess_mode="livesum",
 )
+subscriptions = Gauge("quartermaster_live_subscriptions", "Subscriptions that run.", multiprocess_mode="livesum")
+subscription_groups = Gauge(
+    "quartermaster_live_subscription_groups",
+    "Groups of subscriptions that ask the same: each executes an event once.",
+    multiprocess_mode="livesum",
+)
 pool = Gauge(
     "quartermaster_database_connections",
     "Pooled database connections by state (open, idle).",

@@ -78,6 +78,17 @@ class Settings(BaseSettings):
     database_pool_timeout: float = Field(2.0, gt=0, description="Seconds to wait for one before answering 503.")
     statement_timeout: float = Field(5.0, gt=0, description="Seconds that one SQL statement may take.")
     operation_timeout: float = Field(10.0, gt=0, description="Seconds that one query or mutation may take.")
+    operation_cost: int = Field(1_000, ge=1, description="What one operation may cost; page sizes count.")
+    cost_per_minute: int = Field(60_000, ge=1, description="What the operations of one caller may cost a minute.")
+    documents_kept: int = Field(300, ge=1, description="GraphQL documents that an API process keeps compiled.")
+    trusted_documents: Path | None = Field(
+        None,
+        description="Folder of GraphQL documents that may be asked for by id: `<id>.graphql` files, and JSON "
+        "manifests as Apollo's and Relay's tools write them.",
+    )
+    trusted_documents_only: bool = Field(
+        False, description="Whether nothing but the documents of QM_TRUSTED_DOCUMENTS is executed."
+    )
     worker_threads: int = Field(2, ge=1, le=64, description="Images that a worker decodes at once: its cores.")
     metrics_dir: Path | None = Field(
         None, description="Where processes share their metrics. Absent: `metrics` in QM_DATA_DIR."
@@ -160,6 +171,8 @@ class Settings(BaseSettings):
     def _has_secret(self) -> "Settings":
         if self.database_url is not None and self.secret_key is None:
             raise ValueError(f"{PREFIX}SECRET_KEY is required beside {PREFIX}DATABASE_URL: at least 32 characters")
+        if self.trusted_documents_only and self.trusted_documents is None:
+            raise ValueError(f"{PREFIX}TRUSTED_DOCUMENTS is required beside {PREFIX}TRUSTED_DOCUMENTS_ONLY")
         return self
 
     @property

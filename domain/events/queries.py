@@ -112,10 +112,5 @@ async def events_onward(db: Runner, scope: Scope, position: int, limit: int) -> 
     return await db.all(_ONWARD_OF_CLIENT, position=position, limit=limit, scope=scope.client_id)
 
 
-def within(scope: Scope, event: EventRow) -> bool:
-    """Whether an event may be shown to a scope."""
-    return scope.client_id is None or event.client_id == scope.client_id
-
-
 def partition_name(month: datetime) -> str:
     return f"events_{month:%Y_%m}"

@@ -32,30 +32,36 @@ The modules, in the order in which to read them:
     steps     coroutines: what does not wait needs no task
     classes   what a class says about its values
     cache     the plans that were used last
+    cost      what an operation costs, before it is executed
     entry     `execute`, and its halves
 """
 
 from .cache import PlanCache, Recent
 from .compile import compile_operation
+from .cost import Measure, measure
 from .entry import Bound, bind, execute
-from .hints import EXTENSION, Column, Computed, Hint, Relation, Root, Trusted, TypeName
+from .hints import EXTENSION, SIZED, Column, Computed, Hint, Relation, Root, Sized, Trusted, TypeName
 from .plan import Plan, Unsupported
 
 __all__ = [
     "EXTENSION",
+    "SIZED",
     "Bound",
     "Column",
     "Computed",
     "Hint",
+    "Measure",
     "Plan",
     "PlanCache",
     "Recent",
     "Relation",
     "Root",
+    "Sized",
     "Trusted",
     "TypeName",
     "Unsupported",
     "bind",
     "compile_operation",
     "execute",
+    "measure",
 ]

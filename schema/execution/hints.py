@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 EXTENSION = "execution"
+SIZED = "sized"
 
 Arguments = dict[str, Any]
 Convert = Callable[[Arguments], Arguments]
@@ -66,6 +67,23 @@ class TypeName:
     function: Callable[[Any], str]
 
 
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """On a field, under SIZED: it returns a page of at most `argument` items, and never more than `maximum`.
+
+    `fields` are the fields of the page that list the items.
+    """
+
+    argument: str
+    maximum: int
+    fields: tuple[str, ...]
+
+
 def hint_of(extensions: Mapping[str, Any]) -> Any:
     """The hint among the extensions of a field or type, or None."""
     return extensions.get(EXTENSION)
+
+
+def sized_of(extensions: Mapping[str, Any]) -> Sized | None:
+    """How the page of a field is sized, or None."""
+    return extensions.get(SIZED)

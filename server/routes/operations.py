@@ -14,14 +14,16 @@ from domain.kit.errors import Refusal
 from domain.kit.scope import SYSTEM
 from resolvers.context import Services
 from server import VERSION, metrics
+from server.graphql_next.fanout import Fanout
 from server.health import Health
 
 
 class OperationRoutes:
     """Health answers 200 or 503; live answers as long as the process does."""
 
-    def __init__(self, services: Services, health: Health) -> None:
+    def __init__(self, services: Services, health: Health, fanout: Fanout) -> None:
         self._services = services
+        self._fanout = fanout
         self._health = health
 
     def routes(self) -> list[Route]:
@@ -48,7 +50,7 @@ class OperationRoutes:
     async def health(self, request: Request) -> Response:
         ready, report = await self._health.report()
         python = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
-        system = {"version": VERSION, "python": python, "liveSubscribers": self._services.feed.subscribers}
+        system = {"version": VERSION, "python": python, "liveSubscribers": self._fanout.subscribers}
         return _json({**report, "system": system}, 200 if ready else 503)
 
     async def live(self, request: Request) -> Response:

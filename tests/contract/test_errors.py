@@ -25,8 +25,9 @@ def _cursor(*parts: Any) -> str:
 
 def _nested(levels: int) -> str:
     """An operation with so many levels of fields."""
-    names = ["devices", "nodes", *["images", "nodes", "device"] * levels][: levels - 1]
-    leaf = "totalCount" if names[-1] in ("devices", "images") else "id"
+    first = "(first: 2)"
+    names = [f"devices{first}", "nodes", *[f"images{first}", "nodes", "device"] * levels][: levels - 1]
+    leaf = "totalCount" if names[-1].endswith(first) else "id"
     return "{ " + " { ".join([*names, leaf]) + " }" * levels
 
 
@@ -73,6 +74,7 @@ _WRONG: dict[str, tuple[str, str, dict[str, Any]]] = {
         "device { images { nodes { device { id } } } } } } } } } }",
         {},
     ),
+    "too many root fields": (_INVALID, "{ " + "viewer { kind } " * 21 + "}", {}),
     "too many aliases": (_INVALID, "{ " + " ".join(f"a{n}: viewer {{ kind }}" for n in range(16)) + " }", {}),
     "too many aliases in fragments": (
         _INVALID,
@@ -138,7 +140,8 @@ async def test_a_wrong_operation_is_told_what_is_wrong(org: Organisation, what: 
     answer = await org.operator.post(document, **variables)
     assert answer.status_code == 200
     body = answer.json()
-    assert set(body) == {"data", "errors"}
+    # What was never executed has no data, as the specification says.
+    assert set(body) - {"extensions"} == ({"errors"} if code in (_PARSE, _INVALID) else {"data", "errors"})
     _check(body["errors"][0], code)
     assert body["errors"][0]["extensions"]["correlationId"] == answer.headers["X-Request-ID"]
 
@@ -162,6 +165,7 @@ async def test_as_deep_and_with_as_many_aliases_as_allowed_is_fine(org: Organisa
         ("nested beyond all measure", "nested too deeply"),
         ("too deep", "More than 10 levels"),
         ("too deep in a fragment", "More than 10 levels"),
+        ("too many root fields", "More than 20 root fields"),
         ("too many aliases", "More than 15 aliases"),
         ("too many aliases in fragments", "More than 15 aliases"),
         ("introspection too deep", "introspection depth"),

@@ -173,6 +173,7 @@ async def test_what_was_half_done_is_not_done_again(org: Organisation, key: dict
     )
     first, second = [(await org.operator.post(document, headers=key)).json() for _ in range(2)]
     for body in (first, second):
+        assert body.pop("extensions")["cost"]["requested"] == 2
         (error,) = body["errors"]
         assert error["extensions"].pop("correlationId")
         error.pop("locations", None)  # they say where in the document that the caller has

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from graphql import GraphQLObjectType, get_named_type
+from graphql import GraphQLObjectType, get_named_type, parse
 
 from domain.events.queries import list_events
 from domain.kit.sql import Database, Row, Statement
 from domain.users.sessions import SessionTokens
 from resolvers.context import Context, Services
 from schema import relation
-from server.execution import executable_schema
+from schema.execution import execute
 from server.services import api_services
 from server.settings import load_settings
 from tests.contract.documents import graphql_schema
@@ -93,9 +93,8 @@ class _InProcess:
         """How many statements an operation takes, and its data."""
         context = await self.context(token)
         before = self.database.sent
-        result = await executable_schema(explorable=True).execute(
-            document, variable_values={"n": n}, context_value=context
-        )
+        result: Any = execute(graphql_schema(), parse(document), None, context, {"n": n}, fallback=None)
+        result = await result
         assert not result.errors, result.errors
         return self.database.sent - before, result.data
 

@@ -10,7 +10,7 @@ from tests.support.problems import problem
 _IMAGES = """query (
   $filter: ImageFilter, $order: ImageOrder! = RECEIVED_AT_DESC, $first: Int! = 20, $after: String
 ) {
-  devices(order: KEY_ASC, first: 100) { nodes { key
+  devices(order: KEY_ASC, first: 4) { nodes { key
     images(filter: $filter, order: $order, first: $first, after: $after) {
       nodes { id } totalCount pageInfo { hasNextPage hasPreviousPage endCursor }
     }
