@@ -69,13 +69,13 @@ async def _client(ctx: Context, client_id: str) -> ClientRow:
     return row
 
 
-@answers(Device, "client")
+@answers(Device, "client", reads=["client_id"])
 @answers(Viewer, "client")
 async def client_of(ctx: Context, parents: Sequence[Any]) -> list[ClientRow | None]:
     return await _clients_of(ctx, ctx.scope, parents)
 
 
-@answers(User, "client")
+@answers(User, "client", reads=["client_id"])
 async def client_of_user(ctx: Context, users: Sequence[Any]) -> list[ClientRow | None]:
     """Whoever was given a user may see its client, even who signs in with this request and has no scope yet."""
     return await _clients_of(ctx, SYSTEM, users)

@@ -11,7 +11,7 @@ from domain.kit.errors import Invalid, NotFound
 from domain.kit.paging import Page, page_size
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import operation
+from resolvers.operation import columns_of, operation
 from schema.devices import Device, DeviceChanges, DeviceFilter, DeviceOrder, DeviceWithToken, NewDevice
 from schema.images import Image
 from schema.pages import Connection
@@ -34,7 +34,13 @@ class DeviceQuery:
         ctx = info.context
         filters = vars(filter) if filter else {}
         return await queries.list_devices(
-            ctx.db, ctx.scope, order=order.name, first=page_size(first), after=after, **filters
+            ctx.db,
+            ctx.scope,
+            order=order.name,
+            first=page_size(first),
+            after=after,
+            columns=columns_of(info),
+            **filters,
         )
 
     @operation(Permission.DEVICES_READ, Device | None)
@@ -105,7 +111,7 @@ async def _with_token(ctx: Context, device_id: str, token: str) -> DeviceWithTok
     return DeviceWithToken(device=device, token=token)
 
 
-@answers(Image, "device")
+@answers(Image, "device", reads=["device_id"])
 async def device_of(ctx: Context, parents: Sequence[Any]) -> list[DeviceRow | None]:
     """The device that each parent's `device_id` names."""
     ids = list({parent.device_id for parent in parents if parent.device_id is not None})

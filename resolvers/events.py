@@ -82,8 +82,9 @@ class EventSubscription:
     ) -> Interest:
         """Changes of a device's images, or of all; from after a cursor, if one is given."""
         return Interest(
-            lambda event: event.subject_kind == "Image"
-            and (device_id is None or event.data.get("deviceId") == device_id)
+            lambda event: (
+                event.subject_kind == "Image" and (device_id is None or event.data.get("deviceId") == device_id)
+            )
         )
 
 

@@ -11,7 +11,7 @@ from domain.images.models import ImageRow
 from domain.kit.paging import Page, page_size
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import operation
+from resolvers.operation import columns_of, operation
 from schema.devices import Device
 from schema.images import Image, ImageFilter, ImageOrder, ImageVariant
 from schema.pages import Connection
@@ -39,7 +39,13 @@ class ImageQuery:
         """The images that the caller may see. `first` is at most 100."""
         ctx = info.context
         return await queries.list_images(
-            ctx.db, ctx.scope, order=order.name, first=page_size(first), after=after, **_filters(filter)
+            ctx.db,
+            ctx.scope,
+            order=order.name,
+            first=page_size(first),
+            after=after,
+            columns=columns_of(info),
+            **_filters(filter),
         )
 
     @operation(Permission.IMAGES_READ, Image | None)
@@ -48,7 +54,7 @@ class ImageQuery:
         return (await queries.images_by_ids(info.context.db, info.context.scope, [id]))[0]
 
 
-@answers(Device, "images")
+@answers(Device, "images", reads=["id"])
 async def images_of(
     ctx: Context,
     devices: Sequence[DeviceRow],
@@ -57,6 +63,7 @@ async def images_of(
     order: ImageOrder,
     first: int,
     after: str | None,
+    columns: frozenset[str] | None = None,
 ) -> list[Page[ImageRow]]:
     return await queries.images_of_devices(
         ctx.db,
@@ -65,11 +72,12 @@ async def images_of(
         order=order.name,
         first=page_size(first),
         after=after,
+        columns=columns,
         **_filters(filter),
     )
 
 
-@answers(Image, "url")
+@answers(Image, "url", reads=list(_KEYS.values()))
 async def url_of(ctx: Context, images: Sequence[ImageRow], *, variant: ImageVariant) -> list[str | None]:
     blobs = ctx.services.blobs
     keys = [getattr(image, _KEYS[variant]) for image in images]

@@ -61,6 +61,11 @@ def _description(function: Callable[..., Any], permission: Permission) -> str:
     return f"{doc}\n\nNeeds `{permission.value}`."
 
 
+def columns_of(info: Any) -> frozenset[str] | None:
+    """What is read of the rows that an operation returns; None, as always in stock execution, for everything."""
+    return getattr(info, "columns", None)
+
+
 class _Demand(FieldExtension):
     def __init__(self, permission: Permission) -> None:
         self.permission = permission

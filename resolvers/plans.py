@@ -5,6 +5,7 @@ Strawberry's wrappers around resolvers are what stock execution calls, field by 
 resolver, the root operation, each once for as many rows as there are.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from domain.kit.paging import MAX_PAGE
 from domain.users.models import UserRow
 from resolvers.context import Context
 from resolvers.operation import permission_of
+from schema.describe import READS
 from schema.execution import EXTENSION, SIZED, Column, Computed, Hint, Relation, Root, Sized, Trusted, TypeName
 from schema.relation import batch_of
 
@@ -32,9 +34,10 @@ _NODES: dict[type, str] = {DeviceRow: "Device", ImageRow: "Image", ClientRow: "C
 
 @dataclass(frozen=True, slots=True)
 class _Info:
-    """As much of Strawberry's `Info` as root operations use."""
+    """As much of Strawberry's `Info` as root operations use; `columns` is what is read of the rows they return."""
 
     context: Context
+    columns: frozenset[str] | None = None
 
 
 def attach_hints(schema: strawberry.Schema) -> None:
@@ -66,12 +69,13 @@ def _hint(schema: strawberry.Schema, field: GraphQLField) -> Hint:
     if declared.base_resolver is None:
         return Column(declared.python_name)
     convert = partial(_converted, schema, declared) if declared.arguments else None
-    if (batch := batch_of(declared)) is not None:
-        return Relation(batch, convert)
+    if (answer := batch_of(declared)) is not None:
+        batch, reads = answer
+        return Relation(batch, convert, reads, projects="columns" in inspect.signature(batch).parameters)
     function: Any = declared.base_resolver.wrapped_func
     if permission_of(declared) is not None:
-        return Root(_root(declared, function), convert)
-    return Computed(function)
+        return Root(_root(declared, function), convert, projects=True)
+    return Computed(function, declared.metadata.get(READS))
 
 
 def _converted(schema: strawberry.Schema, declared: StrawberryField, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +88,9 @@ def _root(declared: StrawberryField, function: Callable[..., Awaitable[Any]]) ->
     permission = permission_of(declared)
     assert permission is not None
 
-    async def call(context: Context, **arguments: Any) -> Any:
+    async def call(context: Context, columns: frozenset[str] | None = None, **arguments: Any) -> Any:
         context.principal.demand(permission)
-        return await function(None, info=_Info(context), **arguments)
+        return await function(None, info=_Info(context, columns), **arguments)
 
     return call
 

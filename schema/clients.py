@@ -30,7 +30,7 @@ class Client(Node):
     token_created_at: strawberry.Private[datetime | None]
     token_last_used_at: strawberry.Private[datetime | None]
 
-    @computed
+    @computed("token_prefix", "token_created_at", "token_last_used_at")
     def token(self) -> ClientToken | None:
         """The client's token, if it has one. The secret itself is shown only when it is made."""
         if self.token_prefix is None or self.token_created_at is None:

@@ -43,9 +43,17 @@ def enum(cls: E) -> E:
     return strawberry.enum(cls, description=_doc(cls))
 
 
-def computed(function: Callable[..., Any]) -> Any:
-    """A field whose value is a pure function of the row."""
-    return strawberry.field(function, description=_doc(function))
+READS = "reads"
+"""Where the metadata of a computed field keeps the attributes that it reads."""
+
+
+def computed(*reads: str) -> Callable[[Callable[..., Any]], Any]:
+    """A field whose value is a pure function of these attributes of the row."""
+
+    def declare(function: Callable[..., Any]) -> Any:
+        return strawberry.field(function, description=_doc(function), metadata={READS: frozenset(reads)})
+
+    return declare
 
 
 def _doc(thing: Any) -> str | None:

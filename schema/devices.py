@@ -83,7 +83,7 @@ class Device(Node):
     token_prefix: strawberry.Private[str | None]
     token_created_at: strawberry.Private[datetime | None]
 
-    @computed
+    @computed("enabled", "deregistered_at", "last_seen_at", "failures_in_a_row")
     def status(self) -> DeviceStatus:
         """Whether it works, at a glance."""
         if not self.enabled or self.deregistered_at is not None or self.last_seen_at is None:
@@ -92,7 +92,7 @@ class Device(Node):
             return DeviceStatus.INACTIVE
         return DeviceStatus.ERROR if self.failures_in_a_row >= _FAILURES_OF_AN_ERROR else DeviceStatus.ACTIVE
 
-    @computed
+    @computed("token_prefix", "token_created_at")
     def token(self) -> DeviceToken | None:
         """The device's token. The secret itself is shown only when it is made."""
         if self.token_prefix is None or self.token_created_at is None:

@@ -48,7 +48,7 @@ class Event:
     """The `X-Request-ID` of the request that led to it."""
     position: strawberry.Private[int]
 
-    @computed
+    @computed("position")
     def cursor(self) -> str:
         """Pass it as `after` to a subscription to resume behind this event, or to `events` to read on."""
         return event_cursor(self.position)
@@ -82,7 +82,7 @@ class DeviceUpdate:
     """The event's type, such as `device.checked_in`."""
     position: strawberry.Private[int]
 
-    @computed
+    @computed("position")
     def cursor(self) -> str:
         """Pass it as `after` to resume behind this update."""
         return event_cursor(self.position)
@@ -104,7 +104,7 @@ class ImageUpdate:
     """The event's type: `image.received`, `image.ready` or `image.rejected`."""
     position: strawberry.Private[int]
 
-    @computed
+    @computed("position")
     def cursor(self) -> str:
         """Pass it as `after` to resume behind this update."""
         return event_cursor(self.position)

@@ -76,12 +76,12 @@ class Image(Node):
     rejection_code: strawberry.Private[str | None]
     rejection_message: strawberry.Private[str | None]
 
-    @computed
+    @computed("phash")
     def perceptual_hash(self) -> str | None:
         """64 bits in hex that differ in few places between photos that look alike; null until READY."""
         return None if self.phash is None else f"{self.phash & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
-    @computed
+    @computed("rejection_code", "rejection_message")
     def rejection(self) -> Rejection | None:
         """Why it is REJECTED; null otherwise."""
         if self.rejection_code is None or self.rejection_message is None:

@@ -18,6 +18,7 @@ Batch = Callable[..., Awaitable[Sequence[Any]]]
 """`async def batch(ctx, parents, **arguments)`: as many values as parents, in their order."""
 
 _answers: dict[tuple[str, str], Batch] = {}
+_reads: dict[tuple[str, str], frozenset[str] | None] = {}
 _declared: set[tuple[str, str]] = set()
 
 
@@ -32,11 +33,16 @@ def relation(function: Callable[..., Any]) -> Any:
     return strawberry.field(function, description=inspect.getdoc(function), extensions=[_Batched()])
 
 
-def answers(owner: type, name: str) -> Callable[[Batch], Batch]:
-    """Declare that the decorated batch resolver answers the relation `name` of the type `owner`."""
+def answers(owner: type, name: str, reads: Sequence[str] | None = None) -> Callable[[Batch], Batch]:
+    """Declare that the decorated batch resolver answers the relation `name` of the type `owner`.
+
+    `reads` are the attributes of the parents that it reads, where that is known: others are not fetched then. A
+    batch resolver that takes `columns` is told in the same way what is read of the rows that it returns.
+    """
 
     def register(batch: Batch) -> Batch:
         _answers[owner.__name__, name] = batch
+        _reads[owner.__name__, name] = None if reads is None else frozenset(reads)
         return batch
 
     return register
@@ -47,9 +53,10 @@ def batch_resolver(owner: str, name: str) -> Batch:
     return _answers[owner, name]
 
 
-def batch_of(field: StrawberryField) -> Batch | None:
-    """The batch resolver of a field that is a relation; None for other fields."""
-    return next((batch_resolver(*one.key) for one in field.extensions if isinstance(one, _Batched)), None)
+def batch_of(field: StrawberryField) -> tuple[Batch, frozenset[str] | None] | None:
+    """The batch resolver of a field that is a relation, and what it reads of parents; None for other fields."""
+    key = next((one.key for one in field.extensions if isinstance(one, _Batched)), None)
+    return None if key is None else (batch_resolver(*key), _reads[key])
 
 
 def unanswered() -> set[tuple[str, str]]:

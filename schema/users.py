@@ -45,7 +45,7 @@ class Viewer:
     """When the credential ends by itself; null for tokens, which last until they are replaced."""
     granted: strawberry.Private[list[str]]
 
-    @computed
+    @computed("granted")
     def permissions(self) -> list[str]:
         """What this credential may do, such as `devices:read`."""
         return self.granted

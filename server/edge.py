@@ -3,7 +3,6 @@
 import re
 import time
 
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,9 +11,9 @@ from domain.kit.correlation import correlation_id
 from domain.kit.ids import new_id
 from server import telemetry
 from server.errors import problem_of
+from server.logs import log_request
 from server.metrics import observe_request
 
-_log = structlog.get_logger(__name__)
 _USABLE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SILENT = ("/health", "/metrics")
 _GONE = 499  # what is counted when the caller left before it was answered
@@ -92,4 +91,4 @@ def _route(scope: Scope) -> str:
 def _tell(scope: Scope, route: str, status: int, seconds: float) -> None:
     observe_request(scope["method"], route, status, seconds)
     if not scope["path"].startswith(_SILENT):
-        _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+        log_request(scope["method"], scope["path"], status, round(seconds * 1000, 1))

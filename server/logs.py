@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -56,11 +58,52 @@ def configure_logs(*, level: str, format: str, process: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
+    global _write_request  # noqa: PLW0603 - one process, one log
+    _write_request = _request_writer(level=level, console=console, process=process)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _ignored(*_: object) -> None:
+    """What is below the level."""
+
+
+_log = structlog.get_logger("server.edge")
+_write_request: Callable[[str, str, int, float], None] = _ignored
+
+
+def log_request(method: str, path: str, status: int, ms: float) -> None:
+    """The line of one request."""
+    _write_request(method, path, status, ms)
+
+
+def _request_writer(*, level: str, console: bool, process: str) -> Callable[[str, str, int, float], None]:
+    if logging.getLevelName(level.upper()) > logging.INFO:
+        return _ignored
+    if console:
+        return lambda method, path, status, ms: _log.info("request", method=method, path=path, status=status, ms=ms)
+    stream = sys.stderr
+
+    def write(method: str, path: str, status: int, ms: float) -> None:
+        # The same line as by structlog, in a tenth of its time: there is one for each request.
+        line = {
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": ms,
+            "event": "request",
+            "correlation_id": correlation_id.get(),
+            "process": process,
+            "level": "info",
+            "timestamp": datetime.now(UTC),
+        }
+        stream.write(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE).decode())
+        stream.flush()
+
+    return write
 
 
 def _with_correlation_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

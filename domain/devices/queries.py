@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.devices.models import SEARCHED, DeviceRow, devices
 from domain.kit.errors import Invalid
-from domain.kit.paging import Count, Order, Page, fetch_page, paged
+from domain.kit.paging import Count, Order, Page, fetch_page, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
@@ -29,9 +29,15 @@ ORDERS = {
     for order in (
         Order(f"KEY_{direction}", descending, devices.c.key, lambda row: row.key),
         # Folded by the database on both sides: Python's idea of lower case differs (ΟΔΟΣ, İ).
-        Order(f"NAME_{direction}", descending, _name, lambda row: row.name, func.lower),
+        Order(f"NAME_{direction}", descending, _name, lambda row: row.name, func.lower, "name"),
         Order(f"CREATED_AT_{direction}", descending, devices.c.id, lambda row: row.id),
-        Order(f"LAST_SEEN_AT_{direction}", descending, _seen, lambda row: row.last_seen_at or _NEVER),
+        Order(
+            f"LAST_SEEN_AT_{direction}",
+            descending,
+            _seen,
+            lambda row: row.last_seen_at or _NEVER,
+            column="last_seen_at",
+        ),
     )
 }
 
@@ -60,8 +66,8 @@ _BY_KEY = Statement(
 
 
 @lru_cache(maxsize=512)
-def _list(filters: frozenset[str], order: str, after: bool) -> Statement[DeviceRow]:
-    query = _filtered(select(*_COLUMNS), filters)
+def _list(filters: frozenset[str], order: str, after: bool, columns: frozenset[str] | None) -> Statement[DeviceRow]:
+    query = _filtered(select(*projected(_COLUMNS, columns, ORDERS[order])), filters)
     return Statement(paged(query, devices.c.id, ORDERS[order], after=after), DeviceRow)
 
 
@@ -89,9 +95,16 @@ async def device_by_key(db: Runner, scope: Scope, key: str, client_id: str | Non
 
 
 async def list_devices(
-    db: Runner, scope: Scope, *, order: str, first: int, after: str | None, **filters: Any
+    db: Runner,
+    scope: Scope,
+    *,
+    order: str,
+    first: int,
+    after: str | None,
+    columns: frozenset[str] | None = None,
+    **filters: Any,
 ) -> Page[DeviceRow]:
-    """The registered devices in the scope.
+    """The registered devices in the scope, with at least these columns (None: all).
 
     `order` is a name in ORDERS; filters are those of `_CONDITIONS`, absent or None meaning any.
     """
@@ -106,7 +119,7 @@ async def list_devices(
         return {None: await db.value(_count(names), **given)}
 
     key = ("devices", tuple(sorted((name, str(value)) for name, value in given.items())))
-    statement = _list(names, order, after is not None)
+    statement = _list(names, order, after is not None, columns)
     return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, **given)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.images.models import ImageRow, images
-from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged
+from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
@@ -43,8 +43,10 @@ _BY_IDS = Statement(
 
 
 @lru_cache(maxsize=512)
-def _list(filters: frozenset[str], order: str, after: bool, under_devices: bool) -> Statement[ImageRow]:
-    query = _filtered(select(*_COLUMNS), filters)
+def _list(
+    filters: frozenset[str], order: str, after: bool, under_devices: bool, columns: frozenset[str] | None
+) -> Statement[ImageRow]:
+    query = _filtered(select(*projected(_COLUMNS, columns, ORDERS[order])), filters)
     parent = images.c.device_id if under_devices else None
     return Statement(paged(query, images.c.id, ORDERS[order], after=after, parent=parent), ImageRow)
 
@@ -74,16 +76,23 @@ async def images_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[Im
 
 
 async def list_images(
-    db: Runner, scope: Scope, *, order: str, first: int, after: str | None, **filters: Any
+    db: Runner,
+    scope: Scope,
+    *,
+    order: str,
+    first: int,
+    after: str | None,
+    columns: frozenset[str] | None = None,
+    **filters: Any,
 ) -> Page[ImageRow]:
-    """The images in the scope. `order` is a name in ORDERS; filters are those of `_CONDITIONS`."""
+    """The images in the scope, with at least these columns (None: all). `order` is a name in ORDERS; filters are those of `_CONDITIONS`."""
     given = _given(scope, filters)
     names = frozenset(given)
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names, False), **given)}
 
-    statement = _list(names, order, after is not None, False)
+    statement = _list(names, order, after is not None, False, columns)
     counted = Count(_key("images", given), None, count)
     return await fetch_page(db, statement, ORDERS[order], counted, first, after, **given)
 
@@ -96,9 +105,10 @@ async def images_of_devices(
     order: str,
     first: int,
     after: str | None,
+    columns: frozenset[str] | None = None,
     **filters: Any,
 ) -> list[Page[ImageRow]]:
-    """One page of images for each device, aligned with them, in one statement."""
+    """One page of images for each device, aligned with them, in one statement; with at least these columns."""
     given = _given(scope, filters)
     names = frozenset(given)
 
@@ -107,7 +117,7 @@ async def images_of_devices(
         return {row.parent_key: row["count"] for row in rows}
 
     key = _key("device images", given)
-    statement = _list(names, order, after is not None, True)
+    statement = _list(names, order, after is not None, True, columns)
     return await fetch_pages(
         db,
         statement,

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import BigInteger, ColumnElement, DateTime, Select, bindparam, func, select, true, tuple_
+from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Select, bindparam, func, select, true, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.kit.errors import Invalid
@@ -32,7 +32,8 @@ class Order:
     """A way to sort a list: by one expression, ties broken by the id.
 
     `read` gives what the cursor holds of a row; `sorted_as` makes of that, in SQL, the expression's value, for
-    what Python would compute a little differently. An order by the id column itself is one by time of making.
+    what Python would compute a little differently. `column` is the one that `read` reads, where the expression is
+    more than that. An order by the id column itself is one by time of making.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Order:
     expression: ColumnElement[Any]
     read: Callable[[Any], Any]
     sorted_as: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda value: value
+    column: str | None = None
 
     def cursor(self, row: Any) -> str:
         return encode_cursor(self.name, self.read(row), row.id)
@@ -109,6 +111,14 @@ class Count:
     key: Any
     parent: str | None
     ask: Callable[[Sequence[str | None]], Awaitable[dict[str | None, int]]]
+
+
+def projected(columns: Sequence[Column[Any]], wanted: frozenset[str] | None, order: Order) -> list[Column[Any]]:
+    """Those of a list's columns that are wanted (None: all), and those that it needs itself."""
+    if wanted is None:
+        return list(columns)
+    needed = wanted | {"id", order.column or order.expression.key}
+    return [column for column in columns if column.name in needed]
 
 
 def page_size(first: int | None, default: int = 20) -> int:

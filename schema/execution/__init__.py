@@ -32,6 +32,7 @@ The modules, in the order in which to read them:
     steps     coroutines: what does not wait needs no task
     classes   what a class says about its values
     cache     the plans that were used last
+    columns   what an operation reads of rows, so that no more is fetched
     cost      what an operation costs, before it is executed
     entry     `execute`, and its halves
 """

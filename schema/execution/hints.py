@@ -33,6 +33,8 @@ class Computed(Hint):
     """The field is this synchronous and pure function of the row; it may be called twice for one row."""
 
     function: Callable[[Any], Any]
+    reads: frozenset[str] | None = None
+    """The attributes that it reads; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Relation(Hint):
 
     batch: Callable[..., Awaitable[Sequence[Any]]]
     convert: Convert | None = None
+    reads: frozenset[str] | None = None
+    """The attributes of the parents that it reads; None where that is not known."""
+    projects: bool = False
+    """Whether it takes `columns`: what is read of the rows that it returns, None for everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class Root(Hint):
 
     function: Callable[..., Awaitable[Any]]
     convert: Convert | None = None
+    projects: bool = False
+    """Whether it takes `columns`, as a relation may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +79,13 @@ class TypeName:
 class Sized:
     """On a field, under SIZED: it returns a page of at most `argument` items, and never more than `maximum`.
 
-    `fields` are the fields of the page that list the items.
+    `fields` are the fields of the page that list the items, bare or as edges whose field `node` is the item.
     """
 
     argument: str
     maximum: int
     fields: tuple[str, ...]
+    node: str = "node"
 
 
 def hint_of(extensions: Mapping[str, Any]) -> Any:

@@ -102,6 +102,8 @@ class Field:
 
     inline: bool
     """Whether a generated function may read it."""
+    projection: Arguments | None = None
+    """The argument `columns` of a function that takes it, once it was worked out."""
 
 
 @dataclass(slots=True, eq=False)

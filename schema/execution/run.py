@@ -14,6 +14,7 @@ from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path, is_awaitable
 
 from .classes import is_mapping, is_record
+from .columns import columns_of
 from .complete import attempt, complete
 from .failures import Failure, Nulled, failure_at, shown
 from .generate import build_of
@@ -87,6 +88,10 @@ class Run:
         at = _FieldOfRows(self, field, places)
         try:
             arguments = self._arguments(field)
+            if isinstance(field.hint, Relation | Root) and field.hint.projects:
+                if field.projection is None:
+                    field.projection = {"columns": columns_of(field)}
+                arguments = arguments | field.projection
             if isinstance(field.hint, Relation):
                 values = await self._related(field, field.hint.batch, rows, arguments)
             else:

@@ -15,7 +15,7 @@ from server import metrics
 from server.graphql_next.executor import Watch
 from server.graphql_next.group import Group, Member, Outlet
 
-_AT_ONCE = 4  # groups that read or execute: requests need connections to the database, too
+_AT_ONCE = 4  # groups that work: requests need time and connections to the database, too
 
 # The client whose events a group may see, or None for all; the subject it is about, or None for any.
 _Route = tuple[str | None, str | None]
@@ -29,7 +29,7 @@ class Fanout:
         self._database = database
         self._groups: dict[Hashable, Group] = {}
         self._routes: dict[_Route, dict[Group, None]] = {}
-        self._working = asyncio.Semaphore(_AT_ONCE)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         feed.listen(self._on_event)
 
     async def join(self, watch: Watch, outlet: Outlet) -> Member:
@@ -48,7 +48,7 @@ class Fanout:
             group.stop()
 
     def _opened(self, watch: Watch) -> Group:
-        group = Group(watch, self._feed, self._database, self._working, self._on_empty)
+        group = Group(watch, self._feed, self._database, self._turns, self._on_empty)
         self._groups[watch.key] = group
         metrics.subscription_groups.inc()
         for route in _routes_of(watch):

@@ -119,20 +119,20 @@ class Member:
 
 
 class Group:
-    """`working` bounds how many groups read or execute at once; `on_empty` is told that all members have left."""
+    """`turns` bounds how many groups work at once; `on_empty` is told that all members have left."""
 
     def __init__(
         self,
         watch: Watch,
         feed: Feed,
         database: Database,
-        working: asyncio.Semaphore,
+        turns: asyncio.Semaphore,
         on_empty: Callable[["Group"], None],
     ) -> None:
         self.watch = watch
         self._feed = feed
         self._database = database
-        self._working = working
+        self._turns = turns
         self._on_empty = on_empty
         self._members: set[Member] = set()
         self._live: dict[Member, None] = {}
@@ -210,10 +210,12 @@ class Group:
         failing_since = None
         while self._inbox or self._behind:
             try:
-                if self._inbox:
-                    await self._deliver()
-                if self._behind:
-                    await self._catch_up()
+                async with self._turns:
+                    await asyncio.sleep(0)  # what follows may not wait for anything, and others are to have a turn
+                    if self._inbox:
+                        await self._deliver()
+                    if self._behind:
+                        await self._catch_up()
                 failing_since = None
             except Refusal as error:
                 failing_since = failing_since or time.monotonic()
@@ -245,8 +247,7 @@ class Group:
         start = next(iter(self._behind)).position
         members = tuple(member for member in self._behind if member.position >= start)
         reached = self._feed.position
-        async with self._working:
-            rows = await events_onward(self._database, self.watch.scope, start, _PAGE)
+        rows = await events_onward(self._database, self.watch.scope, start, _PAGE)
         wanted = [row for row in rows if self.watch.wanted(row)]
         for begin in range(0, len(wanted), _TOGETHER):
             for batch in await self._rendered(wanted[begin : begin + _TOGETHER]):
@@ -263,8 +264,7 @@ class Group:
                 self._place(member)
 
     async def _rendered(self, events: Sequence[EventRow]) -> list[Batch]:
-        async with self._working:
-            payloads = await self.watch.render(events)
+        payloads = await self.watch.render(events)
         batches, begin, size = [], 0, 0
         positions = [event.position for event in events]
         for end, payload in enumerate(payloads, 1):

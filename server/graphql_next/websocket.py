@@ -65,6 +65,9 @@ class WebSocketEndpoint:
         self._make_context = make_context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        frames: Frames | None = scope["extensions"].get(CONNECTION)
+        if frames is None:
+            raise RuntimeError("sockets need uvicorn with server.frames.WebSocketProtocol, as in server/api.py")
         await receive()
         handshake = HTTPConnection(scope)
         if not self._may_connect(handshake.headers):
@@ -72,10 +75,8 @@ class WebSocketEndpoint:
             return
         known = _PROTOCOL in scope["subprotocols"]
         await send({"type": "websocket.accept", "subprotocol": _PROTOCOL if known else None})
-        frames: Frames = scope["extensions"][CONNECTION]
-        context = self._make_context(handshake)
         if known:
-            await _Socket(self, frames, context).run(receive)
+            await _Socket(self, frames, self._make_context(handshake)).run(receive)
         else:
             frames.hang_up(4406, "Subprotocol not acceptable")
 

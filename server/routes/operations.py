@@ -59,7 +59,7 @@ class OperationRoutes:
     async def metrics(self, request: Request) -> Response:
         pool = self._services.database.pool
         metrics.pool.labels("open").set(pool.get_size())
-        metrics.pool.labels("idle").set(pool.get_idle_size())
+        metrics.pool.labels("idle").set(self._services.database.idle)
         try:
             waiting = await backlog(self._services.database, SYSTEM)
         except Refusal:
