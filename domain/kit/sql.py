@@ -181,7 +181,7 @@ class Database(Runner):
         """A connection of the pool. Raises as `connection`."""
         while self._kept:
             kept = self._kept.pop()
-            if not kept.is_closed():
+            if _is_usable(kept):
                 return kept
             await self.pool.release(kept)
         self._waiting += 1
@@ -200,7 +200,7 @@ class Database(Runner):
         """Give a connection back."""
         # asyncpg's pool makes tasks and timers for each use, which costs a third of a read. So it decides how many
         # connections there are and who waits for one; while nobody waits, they are kept here.
-        if self._waiting or self._closing or connection.is_closed() or connection.is_in_transaction():
+        if self._waiting or self._closing or not _is_usable(connection):
             await self.pool.release(connection)
         else:
             self._kept.append(connection)
@@ -235,6 +235,13 @@ class Database(Runner):
                 raise
         async with self.connection() as connection:
             return await fetch(connection, statement, arguments)
+
+
+def _is_usable(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed() and not connection.is_in_transaction()
+    except asyncpg.InterfaceError:  # it was terminated, and the pool has forgotten it already
+        return False
 
 
 class _Lease:

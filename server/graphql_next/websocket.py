@@ -65,7 +65,7 @@ class WebSocketEndpoint:
         self._make_context = make_context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        frames: Frames | None = scope["extensions"].get(CONNECTION)
+        frames: Frames | None = scope.get("extensions", {}).get(CONNECTION)
         if frames is None:
             raise RuntimeError("sockets need uvicorn with server.frames.WebSocketProtocol, as in server/api.py")
         await receive()

@@ -1,8 +1,9 @@
 """Live connections end when their credential does: at its expiry, and at once when it is revoked."""
 
 import asyncio
+import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +15,9 @@ import websockets
 from domain.users.sessions import ALGORITHM
 from server.process import derived_key
 from server.settings import load_settings
+from tests.conftest import StackOf
 from tests.support.api import Api, Organisation
-from tests.support.live import Socket, event_stream
+from tests.support.live import Socket, event_stream, one_more_subscriber
 from tests.support.log import logged
 from tests.support.people import DELETE_USER, Person
 from tests.support.stack import Stack
@@ -202,3 +204,27 @@ async def test_an_event_stream_ends_when_its_token_expires(stack: Stack, org: Or
         assert (event, payload["errors"][0]["extensions"]["code"]) == ("next", "TOKEN_EXPIRED")
         assert await anext(events) == ("complete", None)
         assert CLOCKS <= datetime.now(UTC) - expiry < timedelta(seconds=AT_ONCE)
+
+
+@pytest.fixture
+def own_stack(stack_of: StackOf) -> Iterator[Stack]:
+    with stack_of() as stack:
+        yield stack
+
+
+async def test_stopping_the_server_ends_every_live_connection_at_once(own_stack: Stack) -> None:
+    async with (
+        own_stack.signed_in() as admin,
+        Socket.opened(own_stack.url, admin.token) as socket,
+        event_stream(admin, EVENTS, filter=BEATS) as events,
+    ):
+        async with one_more_subscriber(admin):
+            await socket.subscribe(EVENTS, filter=BEATS)
+        began = time.monotonic()
+        stopping = asyncio.create_task(asyncio.to_thread(own_stack.stop))
+        assert (await socket.until_closed())[0] == 1012  # "service restart": clients connect again
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+        assert await stopping == 0
+        assert time.monotonic() - began < 5.0
+    assert '"level":"error"' not in own_stack.output()

@@ -148,6 +148,12 @@ async def test_subscribing_before_signing_in_closes_the_socket(stack: Stack) -> 
         assert (await socket.until_closed())[0] == 4401
 
 
+async def test_a_socket_that_does_not_sign_in_is_closed(stack: Stack) -> None:
+    async with connected(stack.url) as connection:
+        code, reason, _ = await Socket(connection).until_closed()
+    assert (code, reason) == (4408, "Connection initialisation timeout")
+
+
 async def test_signing_in_twice_closes_the_socket(stack: Stack, org: Organisation) -> None:
     async with Socket.opened(stack.url, org.viewer.token) as socket:
         await socket.send({"type": "connection_init"})

@@ -1,4 +1,6 @@
-"""A subscriber that stops reading is cut off, costs no memory, holds up nobody, and may resume without a loss."""
+"""A subscriber that is slow catches up; one that stops reading is dropped, costs no memory, holds up nobody,
+and may resume without a loss.
+"""
 
 import asyncio
 import json
@@ -10,11 +12,12 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import websockets
 
 from domain.kit.sql import Database
-from tests.support.api import Api, Organisation
-from tests.support.live import Socket, following
-from tests.support.log import logged, write_events
+from tests.support.api import Api, Organisation, TestDevice
+from tests.support.live import Socket, following, live_subscribers
+from tests.support.log import eventually, logged, write_events
 from tests.support.stack import Stack
 
 EVENTS = (
@@ -35,33 +38,42 @@ def narrow(url: str) -> sockets.socket:
     return narrow
 
 
-Rest = Callable[[], Awaitable[tuple[list[dict[str, Any]], Any]]]
+class Stalled:
+    """A subscriber that reads only when it is asked to."""
+
+    def __init__(self, port: int, next_event: Callable[[], Awaitable[Any]]) -> None:
+        self.port = port
+        self.next = next_event
+
+    async def rest(self) -> tuple[list[dict[str, Any]], Any]:
+        """All events that are left in it, and how it ends."""
+        events = []
+        while "data" in (event := await self.next()):
+            events.append(event)
+        return events, event["end"]
 
 
 @asynccontextmanager
-async def stalled_socket(stack: Stack, api: Api, after: str) -> AsyncIterator[Rest]:
-    """A WebSocket that subscribes and reads nothing until asked for all that is left in it, and its end."""
-    options = {
-        "sock": narrow(stack.url),
-        "compression": None,
-        "max_queue": 1,
-        "ping_interval": None,
-        "close_timeout": 0.1,
-    }
-    async with Socket.opened(stack.url, api.token, **options) as socket:
+async def stalled_socket(stack: Stack, api: Api, after: str) -> AsyncIterator[Stalled]:
+    sock = narrow(stack.url)
+    options = {"compression": None, "max_queue": 1, "ping_interval": None, "close_timeout": 0.1}
+    async with Socket.opened(stack.url, api.token, sock=sock, **options) as socket:
         await socket.subscribe(EVENTS, filter=BEATS, after=after)
 
-        async def rest() -> tuple[list[dict[str, Any]], Any]:
-            code, reason, said = await socket.until_closed()
-            return [message["payload"]["data"]["events"] for message in said], (code, reason)
+        async def next_event() -> Any:
+            try:
+                return (await socket.receive())["payload"]["data"]["events"]
+            except websockets.ConnectionClosed as closed:
+                return {"end": (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else "cut"}
 
-        yield rest
+        yield Stalled(sock.getsockname()[1], next_event)
 
 
 @asynccontextmanager
-async def stalled_stream(stack: Stack, api: Api, after: str) -> AsyncIterator[Rest]:
-    """The same, of server-sent events."""
-    reader, writer = await asyncio.open_connection(sock=narrow(stack.url), limit=64 << 10)
+async def stalled_stream(stack: Stack, api: Api, after: str) -> AsyncIterator[Stalled]:
+    sock = narrow(stack.url)
+    port = sock.getsockname()[1]
+    reader, writer = await asyncio.open_connection(sock=sock, limit=64 << 10)
     body = json.dumps({"query": EVENTS, "variables": {"filter": BEATS, "after": after}})
     writer.write(
         f"POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\nConnection: close\r\n"
@@ -71,34 +83,51 @@ async def stalled_stream(stack: Stack, api: Api, after: str) -> AsyncIterator[Re
     await writer.drain()
     assert b" 200 " in await reader.readline()
 
-    async def rest() -> tuple[list[dict[str, Any]], Any]:
-        text = (await asyncio.wait_for(reader.read(), 30)).decode()
-        payloads = [json.loads(line[6:]) for line in text.split("\r\n") if line.startswith("data: {")]
-        *events, end = payloads
-        return [payload["data"]["events"] for payload in events], end["errors"][0]["extensions"]["code"]
+    async def next_event() -> Any:
+        line = b""
+        while not line.startswith(b"data: {"):
+            line = await asyncio.wait_for(reader.readline(), 15)
+            assert line, "the stream was cut"
+        payload = json.loads(line[6:])
+        if "errors" in payload:
+            return {"end": payload["errors"][0]["extensions"]["code"]}
+        return payload["data"]["events"]
 
-    yield rest
+    yield Stalled(port, next_event)
     writer.close()
 
 
-STALLED = pytest.mark.parametrize(
-    ("transport", "stalled", "end"),
-    [("ws", stalled_socket, (1013, "SLOW_SUBSCRIBER")), ("sse", stalled_stream, "SLOW_SUBSCRIBER")],
-    ids=["ws", "sse"],
-)
+KINDS = {"ws": stalled_socket, "sse": stalled_stream}
+ENDS = {"ws": (1013, "SLOW_SUBSCRIBER"), "sse": "SLOW_SUBSCRIBER"}
+BOTH = pytest.mark.parametrize("transport", ["ws", "sse"])
 
 
-@STALLED
-async def test_a_subscriber_that_stops_reading_is_dropped_and_loses_nothing(
-    transport: str, stalled: Any, end: Any, stack: Stack, org: Organisation, database: Database
-) -> None:
+async def start(org: Organisation) -> tuple[TestDevice, str]:
+    """A device, and the cursor behind its registration."""
     device = await org.device()
-    after = (await logged(org.viewer, subjectIds=[device.id]))[-1]["cursor"]
+    return device, (await logged(org.viewer, subjectIds=[device.id]))[-1]["cursor"]
+
+
+@BOTH
+async def test_a_subscriber_that_stops_reading_is_dropped_and_loses_nothing(
+    transport: str, stack: Stack, org: Organisation, database: Database
+) -> None:
+    device, after = await start(org)
     api = psutil.Process(stack.child("api"))
     async with (
-        stalled(stack, org.viewer, after) as rest,
+        KINDS[transport](stack, org.viewer, after) as stalled,
         following(transport, stack.url, org.viewer, EVENTS, filter=BEATS, after=after) as next_event,
     ):
+        both = await live_subscribers(org.viewer)
+
+        async def dropped() -> bool:
+            return await live_subscribers(org.viewer) < both
+
+        async def rest() -> tuple[list[dict[str, Any]], Any]:
+            await eventually(dropped, within=60, what="that it is dropped")
+            return await stalled.rest()
+
+        ending = asyncio.create_task(rest())
         before, most = api.memory_info().rss, 0
         for begin in range(0, COUNT, AT_ONCE):  # at the pace of the one who reads
             await write_events(database, org.id, device.id, AT_ONCE, at=begin, padding=PADDING)
@@ -106,8 +135,8 @@ async def test_a_subscriber_that_stops_reading_is_dropped_and_loses_nothing(
             assert [(one["at"], one["n"]) for one in data] == [(begin, n) for n in range(AT_ONCE)]
             most = max(most, api.memory_info().rss)
         assert most - before < MOST_GROWTH
-        delivered, ended = await rest()
-    assert ended == end
+        delivered, end = await ending
+    assert end == ENDS[transport]
     assert len(delivered) < COUNT - 1_000, "it was cut off with events waiting"
     missing = COUNT - len(delivered)
     last = delivered[-1]["cursor"] if delivered else after
@@ -117,11 +146,51 @@ async def test_a_subscriber_that_stops_reading_is_dropped_and_loses_nothing(
     assert numbers == list(range(COUNT))
 
 
+@BOTH
+async def test_a_subscriber_that_reads_again_in_time_catches_up(
+    transport: str, stack: Stack, org: Organisation, database: Database
+) -> None:
+    device, after = await start(org)
+    async with (
+        KINDS[transport](stack, org.viewer, after) as slow,
+        following(transport, stack.url, org.viewer, EVENTS, filter=BEATS, after=after) as next_event,
+    ):
+        await write_events(database, org.id, device.id, 1_500, at_once=AT_ONCE, padding=PADDING)
+        for _ in range(1_500):
+            await next_event()
+        numbers = [(await slow.next())["data"]["n"] for _ in range(1_500)]
+        assert (await device.heartbeat(headers={"X-Battery-V": "3.9"})).status_code == 200
+        assert (await slow.next())["data"] == {"batteryV": 3.9}
+    assert numbers == list(range(1_500))
+
+
+async def test_a_subscriber_that_never_reads_again_is_cut_off(
+    stack: Stack, org: Organisation, database: Database
+) -> None:
+    """Closing waits for what was sent to be read, so it is not enough."""
+    device, after = await start(org)
+    api = psutil.Process(stack.child("api"))
+    async with (
+        stalled_socket(stack, org.viewer, after) as socket,
+        stalled_stream(stack, org.viewer, after) as stream,
+    ):
+        ports = {socket.port, stream.port}
+
+        async def connected() -> set[int]:
+            return ports & {each.raddr.port for each in api.net_connections("tcp") if each.raddr}
+
+        async def cut() -> bool:
+            return not await connected()
+
+        assert await connected() == ports
+        await write_events(database, org.id, device.id, COUNT // 4, at_once=AT_ONCE, padding=PADDING)
+        await eventually(cut, within=60, what="that the server has no such connection")
+
+
 async def test_an_unread_socket_holds_up_neither_requests_nor_other_sockets(
     stack: Stack, org: Organisation, database: Database
 ) -> None:
-    device = await org.device()
-    after = (await logged(org.viewer, subjectIds=[device.id]))[-1]["cursor"]
+    device, after = await start(org)
     async with stalled_socket(stack, org.viewer, after):
         for _ in range(5):
             await write_events(database, org.id, device.id, 400, padding=PADDING)

@@ -22,8 +22,11 @@ CONDITIONS = ("p", "q")
 VARIABLES = "query($n: Int = 1, $p: Boolean!, $q: Boolean!)"
 
 
-class _Writer:
-    """Writes selections; fragments that it names on the way are written by `document`."""
+class Writer:
+    """Writes selections; fragments that it names on the way are written by `document`.
+
+    What depends on the schema's own arguments are methods of their own, for other schemas to write otherwise.
+    """
 
     def __init__(self, schema: GraphQLSchema, seed: int) -> None:
         self.schema = schema
@@ -38,8 +41,12 @@ class _Writer:
         body = self.selection(self.schema.query_type, 3)
         return "\n".join([f"{VARIABLES} {body}", *self.fragments])
 
+    def width(self, depth: int) -> int:
+        """How many parts a selection has at most."""
+        return 4 + max(depth, 0)
+
     def selection(self, type_: Any, depth: int) -> str:
-        parts = [self.part(type_, depth) for _ in range(self.random.randint(1, 4 + max(depth, 0)))]
+        parts = [self.part(type_, depth) for _ in range(self.random.randint(1, self.width(depth)))]
         return "{ " + " ".join(parts) + " }"
 
     def part(self, type_: Any, depth: int) -> str:
@@ -73,11 +80,15 @@ class _Writer:
         }
         if not fields:
             return "__typename"
-        name = self.random.choice(sorted(fields))
+        name = self.chosen(fields)
         arguments, alias = self.arguments(fields[name], name)
         named = get_named_type(fields[name].type)
         body = "" if is_leaf_type(named) else self.selection(named, depth - 1)
         return f"{alias}{name}{arguments} {self.condition()} {body}"
+
+    def chosen(self, fields: dict[str, GraphQLField]) -> str:
+        """One of these fields."""
+        return self.random.choice(sorted(fields))
 
     def arguments(self, field: GraphQLField, name: str) -> tuple[str, str]:
         """Arguments, and the alias that belongs to them, so that equal keys have equal arguments."""
@@ -89,10 +100,14 @@ class _Writer:
     def condition(self) -> str:
         if not self.chance(20):
             return ""
-        value = self.random.choice(["true", "false", *(f"${name}" for name in CONDITIONS)])
-        return f"@{self.random.choice(['skip', 'include'])}(if: {value})"
+        names = self.random.choice([["skip"], ["include"], ["skip", "include"]])
+        return " ".join(f"@{name}(if: {self.boolean()})" for name in names)
+
+    def boolean(self) -> str:
+        """What a condition depends on."""
+        return self.random.choice(["true", "false", *(f"${name}" for name in CONDITIONS)])
 
 
 def queries(schema: GraphQLSchema) -> st.SearchStrategy[str]:
     """The text of a query; a few are not valid and are left to whoever draws them to discard."""
-    return st.integers(0, 2**32).map(lambda seed: _Writer(schema, seed).document())
+    return st.integers(0, 2**32).map(lambda seed: Writer(schema, seed).document())

@@ -130,17 +130,19 @@ async def following(
         yield next_data
 
 
+async def live_subscribers(api: Api) -> int:
+    """How many subscriptions the server has."""
+    return int((await api.http.get("/health")).json()["system"]["liveSubscribers"])
+
+
 @asynccontextmanager
 async def one_more_subscriber(api: Api) -> AsyncIterator[None]:
     """Leaving waits until the server has one live subscription more than at the beginning."""
 
-    async def live() -> int:
-        return int((await api.http.get("/health")).json()["system"]["liveSubscribers"])
-
     async def more() -> bool:
-        return await live() > before
+        return await live_subscribers(api) > before
 
-    before = await live()
+    before = await live_subscribers(api)
     yield
     await eventually(more, what="a live subscription")
 
