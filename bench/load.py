@@ -74,12 +74,13 @@ def uploads(spec: dict[str, Any]) -> Callable[[int], Parts]:
     return request
 
 
-def graphql(spec: dict[str, Any]) -> Callable[[int], Parts]:
-    """The same GraphQL request each time."""
-    body = json.dumps({"query": spec["query"]}).encode()
+def post(spec: dict[str, Any]) -> Callable[[int], Parts]:
+    """The same JSON each time."""
+    body = spec["body"].encode()
+    authorization = f"Authorization: Bearer {spec['token']}\r\n" if spec["token"] else ""
     head = (
-        f"POST /graphql HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {spec['token']}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {spec['path']} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+        f"{authorization}Content-Length: {len(body)}\r\n\r\n"
     )
     whole = [head.encode() + body]
     return lambda _: whole
@@ -87,7 +88,7 @@ def graphql(spec: dict[str, Any]) -> Callable[[int], Parts]:
 
 def run(spec: dict[str, Any]) -> dict[str, Any]:
     """Send until the time is over or the count is reached."""
-    request = {"uploads": uploads, "graphql": graphql}[spec["kind"]](spec)
+    request = {"uploads": uploads, "post": post}[spec["kind"]](spec)
     connections = [Connection(spec["port"]) for _ in range(spec["connections"])]
     numbers, count = itertools.count(), spec.get("count", sys.maxsize)
     times: list[float] = []
