@@ -18,10 +18,10 @@ from server.connections import Connections
 from server.edge import Edge
 from server.errors import HttpProblem, problem, problem_of
 from server.graphiql import page as graphiql
-from server.graphql_next.executor import build_executor
-from server.graphql_next.fanout import Fanout
-from server.graphql_next.http import GraphQLEndpoint, new_context
-from server.graphql_next.websocket import WebSocketEndpoint
+from server.graphql.executor import build_executor
+from server.graphql.fanout import Fanout
+from server.graphql.http import GraphQLEndpoint, new_context
+from server.graphql.websocket import WebSocketEndpoint
 from server.health import Health
 from server.logs import configure_logs
 from server.process import blob_store, connect_redis, link_signer

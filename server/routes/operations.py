@@ -14,7 +14,7 @@ from domain.kit.errors import Refusal
 from domain.kit.scope import SYSTEM
 from resolvers.context import Services
 from server import VERSION, metrics
-from server.graphql_next.fanout import Fanout
+from server.graphql.fanout import Fanout
 from server.health import Health
 
 

@@ -26,7 +26,7 @@ from domain.kit.errors import Refusal
 from domain.kit.sql import Database
 from server import metrics
 from server.errors import graphql_error
-from server.graphql_next.executor import Watch
+from server.graphql.executor import Watch
 
 SLOW_SUBSCRIBER = "SLOW_SUBSCRIBER"
 """The reason that is given to who is dropped."""

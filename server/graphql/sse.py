@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from resolvers.context import Context
 from server.connections import Connection, Connections
 from server.frames import CONNECTION, FULL, ROOM, Stream
-from server.graphql_next.documents import Rejected
-from server.graphql_next.executor import Executor, Prepared, Watch
-from server.graphql_next.fanout import Fanout
-from server.graphql_next.group import SLOW_SUBSCRIBER, Batch, failure
+from server.graphql.documents import Rejected
+from server.graphql.executor import Executor, Prepared, Watch
+from server.graphql.fanout import Fanout
+from server.graphql.group import SLOW_SUBSCRIBER, Batch, failure
 
 _KEEP_ALIVE = 15.0  # seconds of silence after which a comment is sent, so that no proxy gives up
 _HEADERS = {

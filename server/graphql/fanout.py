@@ -12,8 +12,8 @@ from domain.events.feed import Feed
 from domain.events.models import EventRow
 from domain.kit.sql import Database
 from server import metrics
-from server.graphql_next.executor import Watch
-from server.graphql_next.group import Group, Member, Outlet
+from server.graphql.executor import Watch
+from server.graphql.group import Group, Member, Outlet
 
 _AT_ONCE = 4  # groups that work: requests need time and connections to the database, too
 

@@ -30,10 +30,10 @@ from resolvers.root import build_schema
 from schema.execution import Bound, PlanCache, Unsupported, bind
 from server import metrics, telemetry
 from server.errors import graphql_error
-from server.graphql_next import repeats
-from server.graphql_next.documents import Documents, Operation, Rejected
-from server.graphql_next.request import GraphQLRequest
-from server.graphql_next.trusted import trusted_documents
+from server.graphql import repeats
+from server.graphql.documents import Documents, Operation, Rejected
+from server.graphql.request import GraphQLRequest
+from server.graphql.trusted import trusted_documents
 from server.settings import PREFIX, Settings, SettingsError
 
 NATIVE = frozenset({datetime})

@@ -23,11 +23,11 @@ from resolvers.context import Context
 from server.connections import FORBIDDEN, Connection, Connections
 from server.errors import graphql_error
 from server.frames import CONNECTION, Frames, text_header
-from server.graphql_next.documents import Rejected
-from server.graphql_next.executor import Executor, Prepared
-from server.graphql_next.fanout import Fanout
-from server.graphql_next.group import SLOW_SUBSCRIBER, Batch, Member, failure
-from server.graphql_next.request import BadRequest, GraphQLRequest, request_of
+from server.graphql.documents import Rejected
+from server.graphql.executor import Executor, Prepared
+from server.graphql.fanout import Fanout
+from server.graphql.group import SLOW_SUBSCRIBER, Batch, Member, failure
+from server.graphql.request import BadRequest, GraphQLRequest, request_of
 from server.settings import Settings
 
 _log = structlog.get_logger(__name__)

@@ -20,12 +20,12 @@ from resolvers.context import Context, Services
 from server.connections import Connections
 from server.errors import HttpProblem, status_of
 from server.graphiql import page as graphiql
-from server.graphql_next import sse
-from server.graphql_next.documents import Rejected
-from server.graphql_next.executor import Executor
-from server.graphql_next.fanout import Fanout
-from server.graphql_next.negotiation import JSON, RESPONSE_JSON, Accepted, accepted, accepts_gzip, is_json
-from server.graphql_next.request import BadRequest, GraphQLRequest, decoded, request_of
+from server.graphql import sse
+from server.graphql.documents import Rejected
+from server.graphql.executor import Executor
+from server.graphql.fanout import Fanout
+from server.graphql.negotiation import JSON, RESPONSE_JSON, Accepted, accepted, accepts_gzip, is_json
+from server.graphql.request import BadRequest, GraphQLRequest, decoded, request_of
 from server.settings import Settings
 
 _MAX_BODY = 256 * 1024

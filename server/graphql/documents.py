@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 
 from schema.execution import Measure, Recent, measure
 from server.errors import graphql_error
-from server.graphql_next.request import GraphQLRequest
+from server.graphql.request import GraphQLRequest
 from server.limits import SizeRule
 
 _MAX_TOKENS = 2_000
