@@ -68,7 +68,7 @@ async def images_of(
     return await queries.images_of_devices(
         ctx.db,
         ctx.scope,
-        [device.id for device in devices],
+        [device["id"] for device in devices],
         order=order.name,
         first=page_size(first),
         after=after,

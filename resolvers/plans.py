@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 import strawberry
-from graphql import GraphQLField, GraphQLInterfaceType, GraphQLObjectType
-from strawberry.types.arguments import convert_arguments
+from graphql import GraphQLField, GraphQLInterfaceType, GraphQLObjectType, GraphQLScalarType, get_nullable_type
+from strawberry.types.arguments import convert_argument
 from strawberry.types.field import StrawberryField
 
 from domain.clients.models import ClientRow
@@ -68,7 +68,7 @@ def _hint(schema: strawberry.Schema, field: GraphQLField) -> Hint:
     declared: StrawberryField = field.extensions[_DEFINITION]
     if declared.base_resolver is None:
         return Column(declared.python_name)
-    convert = partial(_converted, schema, declared) if declared.arguments else None
+    convert = _converter(schema, declared, field) if declared.arguments else None
     if (answer := batch_of(declared)) is not None:
         batch, reads = answer
         return Relation(batch, convert, reads, projects="columns" in inspect.signature(batch).parameters)
@@ -78,10 +78,31 @@ def _hint(schema: strawberry.Schema, field: GraphQLField) -> Hint:
     return Computed(function, declared.metadata.get(READS))
 
 
-def _converted(schema: strawberry.Schema, declared: StrawberryField, arguments: dict[str, Any]) -> dict[str, Any]:
-    """GraphQL's values as the Python function takes them: other names, inputs as dataclasses, enum members."""
-    registry = schema.schema_converter.scalar_registry
-    return convert_arguments(arguments, declared.arguments, scalar_registry=registry, config=schema.config)
+def _converter(
+    schema: strawberry.Schema, declared: StrawberryField, field: GraphQLField
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """From GraphQL's values to what the Python function takes: other names, inputs as dataclasses, enum members."""
+    converts: dict[str, tuple[str, Callable[[Any], Any] | None]] = {}
+    for argument in declared.arguments:
+        name = schema.config.name_converter.from_argument(argument)
+        # Strawberry leaves scalars as they are too, but takes its time to find that they are.
+        is_scalar = isinstance(get_nullable_type(field.args[name].type), GraphQLScalarType)
+        convert = partial(
+            convert_argument,
+            type_=argument.type,
+            scalar_registry=schema.schema_converter.scalar_registry,
+            config=schema.config,
+        )
+        converts[name] = (argument.python_name, None if is_scalar else convert)
+
+    def converted(arguments: dict[str, Any]) -> dict[str, Any]:
+        values = {}
+        for name, value in arguments.items():
+            python_name, convert = converts[name]
+            values[python_name] = value if convert is None else convert(value)
+        return values
+
+    return converted
 
 
 def _root(declared: StrawberryField, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -103,10 +124,11 @@ def source_of(schema: strawberry.Schema, name: str) -> Callable[[Context, dict[s
     function: Any = declared.base_resolver.wrapped_func
     permission = permission_of(declared)
     assert permission is not None
+    convert = _converter(schema, declared, field)
 
     def source(context: Context, arguments: dict[str, Any]) -> Interest:
         context.principal.demand(permission)
-        interest: Interest = function(None, info=_Info(context), **_converted(schema, declared, arguments))
+        interest: Interest = function(None, info=_Info(context), **convert(arguments))
         return interest
 
     return source

@@ -6,6 +6,7 @@ before it imports anything that imports this.
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -65,11 +66,16 @@ _names: set[str] = set()
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
-    requests.labels(method, route, str(status)).observe(seconds)
+    _request_child(method, route, str(status)).observe(seconds)
 
 
 def observe_operation(type: str, name: str | None, failed: bool, seconds: float) -> None:
-    operations.labels(type, _bounded(name), "error" if failed else "ok").observe(seconds)
+    _operation_child(type, _bounded(name), "error" if failed else "ok").observe(seconds)
+
+
+# There are few of them, and the library takes a lock and a while to find one.
+_request_child = lru_cache(maxsize=1_000)(requests.labels)
+_operation_child = lru_cache(maxsize=1_000)(operations.labels)
 
 
 def _bounded(name: str | None) -> str:

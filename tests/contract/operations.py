@@ -21,7 +21,7 @@ from tests.contract.values import Samples, ValueWriter
 from tests.execution.queries import Writer
 
 _DEPTH = 8
-_FIELDS = 12  # under one root field, and a few leaves more
+_FIELDS = 15  # under one root field, and a few leaves more
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class OperationWriter(Writer):
         return Asked(text, values, name or None if self.chance(50) else None)
 
     def width(self, depth: int) -> int:
-        return 4
+        return 2 if depth == _DEPTH or self._left <= 0 else 6
 
     def part(self, type_: Any, depth: int) -> str:
         depth = depth if self._left > 0 or type_ is self.schema.query_type else -1
@@ -82,7 +82,7 @@ class OperationWriter(Writer):
 
     def chosen(self, fields: dict[str, GraphQLField]) -> str:
         objects = [name for name, field in fields.items() if not is_leaf_type(get_named_type(field.type))]
-        return self.random.choice(sorted(objects)) if objects and self.chance(45) else super().chosen(fields)
+        return self.random.choice(sorted(objects)) if objects and self.chance(35) else super().chosen(fields)
 
     def arguments(self, field: GraphQLField, name: str) -> tuple[str, str]:
         takes = tuple((key, str(place.type), place.default_value is Undefined) for key, place in field.args.items())

@@ -51,7 +51,7 @@ class _Variable:
 class ValueWriter:
     """Writes the values of one operation: `declarations` are of its variables, `given` their values.
 
-    Half of them keep to what is good, or else hardly anything would be answered with more than errors.
+    Most keep to what is good, or else hardly anything would be answered with more than errors.
     """
 
     def __init__(self, random_: random.Random, samples: Samples) -> None:
@@ -59,7 +59,7 @@ class ValueWriter:
         self.samples = samples
         self.declarations: list[str] = []
         self.given: dict[str, Any] = {}
-        self._careful = self.chance(50)
+        self._careful = self.chance(65)
         self._of_type: dict[tuple[str, bool], list[_Variable]] = {}
         self._conditions: list[str] = []
 
