@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import psutil
 from rich.console import Console
 
-from bench import graphql, latency, memory, processing, read_path, startup, uploads, wake_up
+from bench import fanout, graphql, latency, memory, processing, read_path, startup, uploads, wake_up
 from bench.fleet import Fleet, opened
 from bench.report import RESULTS, Report, save, show
 
@@ -18,6 +18,7 @@ ON_A_FLEET: dict[str, Callable[[Fleet], Awaitable[Report]]] = {
     "processing": processing.measure,
     "latency": latency.measure,
     "graphql": graphql.measure,
+    "fanout": fanout.measure,
     "memory": memory.measure,
 }
 ALONE: dict[str, Callable[[], Awaitable[Report]]] = {

@@ -40,10 +40,15 @@ class Row:
 
 @dataclass
 class Report:
-    """The rows of one measurement."""
+    """The rows of one measurement.
+
+    `lines` are a table of its own shape, printed below the common one: each is what its columns hold, by their
+    titles, which all lines share.
+    """
 
     name: str
     rows: list[Row] = field(default_factory=list)
+    lines: list[dict[str, str | float]] = field(default_factory=list)
 
     def add(
         self,
@@ -95,7 +100,20 @@ def show(reports: Sequence[Report], caption: str) -> None:
         table.add_row(f"[bold]{report.name}[/]")
         for row in report.rows:
             table.add_row(*_cells(row))
-    Console().print(table) if Console().is_terminal else Console(width=150).print(table)
+    console = Console() if Console().is_terminal else Console(width=150)
+    console.print(table)
+    for report in reports:
+        if report.lines:
+            console.print(_own_table(report))
+
+
+def _own_table(report: Report) -> Table:
+    table = Table(title=report.name)
+    for column, first in report.lines[0].items():
+        table.add_column(column, justify="left" if isinstance(first, str) else "right")
+    for line in report.lines:
+        table.add_row(*(cell if isinstance(cell, str) else _number(cell) for cell in line.values()))
+    return table
 
 
 def _cells(row: Row) -> list[str]:
@@ -120,5 +138,6 @@ def save(reports: Sequence[Report], caption: str, path: Path = RESULTS) -> None:
         "measurements": {
             report.name: [{**asdict(row), "ratio": row.ratio} for row in report.rows] for report in reports
         },
+        "tables": {report.name: report.lines for report in reports if report.lines},
     }
     path.write_text(json.dumps(content, indent=2) + "\n")

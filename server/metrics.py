@@ -30,6 +30,11 @@ operations = Histogram(
     ["type", "operation", "status"],
     buckets=_FAST,
 )
+documents = Counter(
+    "quartermaster_graphql_documents_total",
+    "GraphQL documents by outcome: hit (it was kept, compiled) or miss (it was parsed and validated).",
+    ["outcome"],
+)
 uploads = Counter(
     "quartermaster_uploads_total",
     "Image uploads by outcome (accepted, duplicate, or the refusal's code).",

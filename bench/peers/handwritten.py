@@ -21,9 +21,10 @@ _DEVICE = (
 )
 _ONE = _DEVICE + "id = $1 AND client_id = $2"
 _MANY = _DEVICE + "deregistered_at IS NULL AND client_id = $1 ORDER BY key LIMIT $2"
+# `id` alone would be the text that is selected, by which no index is ordered.
 _IMAGES = """SELECT parent.id::text AS device, image.* FROM unnest($1::uuid[]) parent(id) CROSS JOIN LATERAL (
     SELECT id::text, status, content_type, size_bytes, received_at, captured_at FROM images
-    WHERE device_id = parent.id ORDER BY id DESC LIMIT 3) image"""
+    WHERE device_id = parent.id ORDER BY images.id DESC LIMIT 3) image"""
 
 
 def device(row: asyncpg.Record) -> dict[str, Any]:

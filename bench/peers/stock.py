@@ -33,6 +33,7 @@ class DeviceRow(Base):
     battery_pct: Mapped[float | None]
     rssi: Mapped[int | None]
     firmware: Mapped[str | None]
+    deregistered_at: Mapped[datetime | None]
 
 
 class ImageRow(Base):
@@ -96,7 +97,9 @@ class Query:
 
     @strawberry.field
     async def devices(self, info: strawberry.Info, first: int = 20) -> Devices:
-        query = select(DeviceRow).where(DeviceRow.client_id == info.context["client"])
+        query = select(DeviceRow).where(
+            DeviceRow.client_id == info.context["client"], DeviceRow.deregistered_at.is_(None)
+        )
         async with info.context["sessions"]() as session:
             rows = await session.scalars(query.order_by(DeviceRow.key).limit(first))
         return Devices(nodes=[_as(Device, row) for row in rows])

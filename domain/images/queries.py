@@ -85,7 +85,10 @@ async def list_images(
     columns: frozenset[str] | None = None,
     **filters: Any,
 ) -> Page[ImageRow]:
-    """The images in the scope, with at least these columns (None: all). `order` is a name in ORDERS; filters are those of `_CONDITIONS`."""
+    """The images in the scope, with at least these columns (None: all).
+
+    `order` is a name in ORDERS; filters are those of `_CONDITIONS`.
+    """
     given = _given(scope, filters)
     names = frozenset(given)
 

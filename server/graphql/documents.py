@@ -25,6 +25,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from schema.execution import Measure, Recent, measure
+from server import metrics
 from server.errors import graphql_error
 from server.graphql.request import GraphQLRequest
 from server.limits import SizeRule
@@ -36,6 +37,7 @@ _MAX_ERRORS = 20
 _LONGEST_KEPT = 4_000  # characters
 _LONGEST_PERSISTED = 50_000  # characters
 _PERSISTED = 7 * 24 * 3600  # seconds
+_hits, _misses = (metrics.documents.labels(outcome) for outcome in ("hit", "miss"))
 
 
 class Rejected(Exception):
@@ -97,8 +99,6 @@ class Documents:
         self._trusted_only = trusted_only
         self._by_id = {name: self._trusted(name, text) for name, text in trusted.items()}
         self._by_text = {document.text: document for document in self._by_id.values()}
-        self.hits = 0
-        self.misses = 0
 
     async def operation(self, request: GraphQLRequest, *, keep: bool) -> Operation:
         """The operation that is asked for; `keep` whether its document may be remembered. Raises Rejected."""
@@ -146,11 +146,11 @@ class Documents:
     def _from_text(self, text: str, keep: bool) -> _Document:
         document = self._by_text.get(text) or self._recent.recent(text)
         if document is not None:
-            self.hits += 1
+            _hits.inc()
             return document
         if self._trusted_only:
             raise Rejected(_error("Only trusted documents are executed here.", "DOCUMENT_NOT_TRUSTED"))
-        self.misses += 1
+        _misses.inc()
         kept = keep and len(text) <= _LONGEST_KEPT
         document = _Document(text, self._valid(text), kept)
         if kept:

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from domain.events.interest import Wanted
 from domain.events.models import EventRow
 from domain.kit.budgets import Budgets, Spent, Throttled
-from domain.kit.errors import Refusal
+from domain.kit.errors import Refusal, Unavailable
 from domain.kit.scope import Scope
 from domain.users.principals import Principal
 from resolvers.context import Context
@@ -65,7 +65,8 @@ class Watch:
     """A subscription that was checked and may begin.
 
     Subscriptions with equal keys are told the same bytes of the same events. `render` makes the payloads of
-    several events at once; it does not raise. Events about none of the `subjects` are not wanted (None: any).
+    several events at once. It raises Unavailable while the database is away. Events about none of the `subjects`
+    are not wanted (None: any).
     """
 
     key: Hashable
@@ -162,6 +163,9 @@ class Executor:
 
         async def render(events: Sequence[EventRow]) -> list[bytes]:
             results = await bound.execute_each([{name: event} for event in events], shared)
+            for error in (error for result in results for error in result.errors or ()):
+                if isinstance(error.original_error, Unavailable):
+                    raise error.original_error  # these events are told when it is back
             return [orjson.dumps(_presented(result)) for result in results]
 
         told = {key: value for key, value in prepared.variables.items() if key != _cursor_variable(operation)}

@@ -89,9 +89,9 @@ class Comparison:
         planned, expected = await self._answers()
         assert len(planned) == len(expected)
         for index, (answer, meant) in enumerate(zip(planned, expected, strict=True)):
-            assert answer.data == meant.data
+            assert answer.data == meant.data, _difference(answer.data, meant.data)
             if not meant.began:
-                assert answer.errors == meant.errors
+                assert answer.errors == meant.errors, (answer.errors, meant.errors)
             elif sorted(answer.errors) != sorted(meant.errors):
                 await self._compare_errors(index, answer, meant)
 
@@ -103,12 +103,12 @@ class Comparison:
                 return answers
 
     async def _compare_errors(self, index: int, answer: Answer, meant: Answer) -> None:
-        assert answer.nulls().keys() == meant.nulls().keys()
+        assert answer.nulls().keys() == meant.nulls().keys(), (answer.errors, meant.errors)
         told, expected = Counter(answer.errors), Counter(meant.errors)
         for error in told - expected:
-            assert error in (await self._alone(self.core, index, error)).errors
+            assert error in (await self._alone(self.core, index, error)).errors, (error, meant.errors)
         for error in expected - told:
-            assert error in (await self._alone(self.plan, index, error)).errors
+            assert error in (await self._alone(self.plan, index, error)).errors, (error, answer.errors)
         await self._assert_none_is_in_vain(index, answer)
 
     async def _assert_none_is_in_vain(self, index: int, answer: Answer) -> None:
@@ -117,10 +117,17 @@ class Comparison:
         for error in answer.errors:
             if answer.null(error) in several:
                 position = (await self._alone(self.plan, index, error)).null(error)
-                assert not [above for above in before if position[: len(above)] == above]
+                assert not [above for above in before if position[: len(above)] == above], answer.errors
                 before.append(position)
 
     async def _alone(self, execution: Execution, index: int, error: bytes) -> Answer:
         """The answer to an operation in which only the field of this error is asked."""
         keys = [key for key in orjson.loads(error)["path"] if isinstance(key, str)]
         return (await execution(alone(self.document, self.name, keys)))[index]
+
+
+def _difference(data: bytes, expected: bytes) -> str:
+    """Where data begins to differ: what the plan says there, and what graphql-core says."""
+    same = next((index for index, (one, other) in enumerate(zip(data, expected, strict=False)) if one != other), 0)
+    begin = max(0, same - 100)
+    return f"at {begin}: {data[begin : begin + 300]!r} instead of {expected[begin : begin + 300]!r}"

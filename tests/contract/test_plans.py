@@ -83,7 +83,7 @@ def _parsed(asked: Asked) -> DocumentNode:
     return document
 
 
-@_so_many(200)
+@_so_many(300)
 @given(_seeds, _two_callers)
 def test_data_and_errors_are_those_of_graphql_core(inside: _Inside, seed: int, callers: list[str]) -> None:
     """For two callers; the second asks under the opposite conditions and is answered by what was kept."""
