@@ -181,8 +181,9 @@ async def fetch_pages(
     **parameters: Any,
 ) -> list[Page[R]]:
     """One page for each parent, aligned with them."""
-    rows = await db.all(statement, parents=list(parents), limit=first + 1, **order.after(after), **parameters)
-    found: dict[str, list[R]] = {parent: [] for parent in parents}
+    asked = list(dict.fromkeys(parents))  # one that is asked for twice would have its rows twice
+    rows = await db.all(statement, parents=asked, limit=first + 1, **order.after(after), **parameters)
+    found: dict[str, list[R]] = {parent: [] for parent in asked}
     for row in rows:
         found[row["parent_key"]].append(row)  # by key: attributes of records take three times as long
     return [_page(found[parent], first, after, order, count(parent)) for parent in parents]

@@ -111,3 +111,18 @@ async def test_a_page_size_out_of_range_is_refused(org: Organisation) -> None:
     problem(await device.upload(b""), 422, "NOT_AN_IMAGE")
     assert await org.viewer.code(_IMAGES, first=101) == "BAD_USER_INPUT"
     assert await org.viewer.code(_IMAGES, after="x") == "BAD_USER_INPUT"
+
+
+async def test_a_device_that_is_met_twice_has_its_images_once(org: Organisation) -> None:
+    sent = await _fleet(org, 2)
+    document = (
+        "{ images(first: 2) { nodes { device { images(first: 2) "
+        "{ totalCount pageInfo { hasNextPage } nodes { id } } } } } }"
+    )
+    page = {
+        "totalCount": 2,
+        "pageInfo": {"hasNextPage": False},
+        "nodes": [{"id": id} for id in sent["cam-0"][::-1]],
+    }
+    images = (await org.viewer.run(document))["images"]["nodes"]
+    assert [image["device"]["images"] for image in images] == [page, page]
