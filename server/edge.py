@@ -3,7 +3,6 @@
 import re
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,13 +28,14 @@ class Edge:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _USABLE.fullmatch(given) else new_id()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if given and _USABLE.fullmatch(given) else new_id()
         token = correlation_id.set(request_id)
         try:
             if scope["type"] == "http":
-                await self._measured(scope, receive, send, headers.get("traceparent"))
+                traceparent = headers.get(b"traceparent")
+                await self._measured(scope, receive, send, traceparent and traceparent.decode("latin-1"))
             else:
                 await self._app(scope, receive, send)
         finally:
@@ -44,13 +44,14 @@ class Edge:
     async def _measured(self, scope: Scope, receive: Receive, send: Send, traceparent: str | None) -> None:
         request_id = correlation_id.get()
         assert request_id is not None
+        told = (b"x-request-id", request_id.encode())
         status = 0  # until the answer begins
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message.get("headers", ()), told]
             await send(message)
 
         started = time.perf_counter()

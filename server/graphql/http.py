@@ -133,7 +133,7 @@ class GraphQLEndpoint:
         await page(scope, receive, send)
 
     async def _context(self, scope: Scope, headers: _RawHeaders) -> Context:
-        ctx = new_context(self._services, HTTPConnection(scope))
+        ctx = _context(self._services, scope, headers)
         key = headers.get(b"idempotency-key")
         ctx.idempotency_key = key.decode("latin-1") if key is not None else None
         try:
@@ -145,13 +145,17 @@ class GraphQLEndpoint:
 
 
 def new_context(services: Services, connection: HTTPConnection) -> Context:
-    """The context of a request or a socket of which nobody knows yet whose it is."""
-    client = connection.client
+    """The context of a socket of which nobody knows yet whose it is."""
+    return _context(services, connection.scope, dict(connection.scope["headers"]))
+
+
+def _context(services: Services, scope: Scope, headers: _RawHeaders) -> Context:
+    client, authorization = scope.get("client"), headers.get(b"authorization")
     return Context(
         services=services,
         principal=ANONYMOUS,
-        address=client.host if client else "",
-        authorization=connection.headers.get("authorization"),
+        address=client[0] if client else "",
+        authorization=authorization.decode("latin-1") if authorization is not None else None,
     )
 
 
