@@ -7,6 +7,7 @@ from sqlalchemy import Connection, make_url, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import domain.clients.models
+import domain.device_commands.models
 import domain.devices.models
 import domain.events.models
 import domain.idempotency.models

@@ -7,6 +7,7 @@ from strawberry.schema.config import StrawberryConfig
 
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
 from resolvers.clients import ClientMutation, ClientQuery
+from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.images import ImageQuery
@@ -23,12 +24,12 @@ from schema.users import User
 
 
 @object_type
-class Query(UserQuery, ClientQuery, DeviceQuery, ImageQuery, EventQuery):
+class Query(UserQuery, ClientQuery, DeviceQuery, DeviceCommandQuery, ImageQuery, EventQuery):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
 
 @object_type
-class Mutation(UserMutation, ClientMutation, DeviceMutation):
+class Mutation(UserMutation, ClientMutation, DeviceMutation, DeviceCommandMutation):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
 

@@ -8,6 +8,7 @@ import strawberry
 from domain.devices.models import DeviceRow
 from schema.clients import Client
 from schema.describe import computed, enum, input_type, object_type
+from schema.device_commands import DeviceCommand, DeviceCommandFilter
 from schema.images import Image, ImageFilter, ImageOrder
 from schema.nodes import Node
 from schema.pages import Connection
@@ -117,6 +118,12 @@ class Device(Node):
         after: str | None = None,
     ) -> Connection[Image]:
         """Its images, the newest first. `first` is at most 100."""
+
+    @relation
+    async def commands(
+        self, filter: DeviceCommandFilter | None = None, first: int = 20, after: str | None = None
+    ) -> Connection[DeviceCommand]:
+        """What it was told to do, the newest first. `first` is at most 100."""
 
     @classmethod
     def is_type_of(cls, row: object, info: object) -> bool:

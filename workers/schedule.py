@@ -7,6 +7,7 @@ from types import TracebackType
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from domain.device_commands.jobs import expire_device_commands
 from domain.devices.models import device_telemetry
 from domain.events.models import events
 from domain.idempotency.commands import expire_keys
@@ -34,6 +35,7 @@ class Schedule:
         await self._guarded(self._make_partitions)
         for job, interval in (
             (self._resend_overdue_images, timedelta(seconds=5)),
+            (self._expire_device_commands, timedelta(seconds=10)),
             (self._make_partitions, timedelta(hours=6)),
             (self._expire_keys, timedelta(hours=1)),
             (self._delete_ended_sessions, timedelta(hours=6)),
@@ -59,6 +61,10 @@ class Schedule:
             resent = await resend_overdue_images(tx, SYSTEM)
         if resent:
             _log.warning("images whose worker did not come back were sent again", images=resent)
+
+    async def _expire_device_commands(self) -> None:
+        async with transaction(self._database) as tx:
+            await expire_device_commands(tx, SYSTEM)
 
     async def _make_partitions(self) -> None:
         for table in (events, device_telemetry):
