@@ -9,6 +9,7 @@ from typing import Any
 from graphql import GraphQLEnumType, GraphQLInputObjectType
 
 import domain
+import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
 import domain.images.queries
@@ -28,6 +29,7 @@ _ORDERS = {
     "ImageOrder": domain.images.queries.ORDERS,
 }
 _FILTERS = {
+    "DeviceCommandFilter": domain.device_commands.queries._CONDITIONS,
     "DeviceFilter": domain.devices.queries._CONDITIONS,
     "ImageFilter": domain.images.queries._CONDITIONS,
     "EventFilter": domain.events.queries._CONDITIONS,

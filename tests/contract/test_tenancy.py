@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.contract.documents import id_arguments
+from tests.device_commands.operations import send
 from tests.support.api import Organisation, TestDevice
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -20,13 +21,18 @@ _DEVICES = "query ($id: ID!) { devices(filter: %s) { nodes { id } edges { node {
 _IMAGES = "query ($id: ID!) { images(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
 _EVENTS = "query ($id: ID!) { events(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
 _NESTED = "query ($id: ID!) { devices { nodes { images(filter: %s) { nodes { id } totalCount } } } }"
+_SEND_MANY = """mutation ($id: ID!) { sendDeviceCommands(%s, command: {type: RESTART}) {
+  queued results { deviceId code command { id } }
+} }"""
+_REFUSED = {"NOT_FOUND"}
 
 
 @dataclass(frozen=True)
 class _Case:
     """A document with a variable `id`, and whose id goes there: a property of `_Things`.
 
-    `answer` is what an operator of another organisation gets: a code, None for null, [] for nothing.
+    `answer` is what an operator of another organisation gets: a code, None for null, [] for nothing, a set of the
+    codes of all results.
     """
 
     thing: str
@@ -41,6 +47,7 @@ _CASES = {
         "client", None, 'query ($id: ID!) { device(key: "the-same-key", clientId: $id) { id } }'
     ),
     "Query.image.id": _Case("image", None, "query ($id: ID!) { image(id: $id) { id } }"),
+    "Query.deviceCommand.id": _Case("command", None, "query ($id: ID!) { deviceCommand(id: $id) { id } }"),
     "Query.node.id": _Case("device", None, "query ($id: ID!) { node(id: $id) { id } }"),
     "Query.devices.filter.clientId": _Case("client", [], _DEVICES % "{clientId: $id}"),
     "Query.images.filter.clientId": _Case("client", [], _IMAGES % "{clientId: $id}"),
@@ -84,6 +91,18 @@ _CASES = {
     "Mutation.deregisterDevice.id": _Case(
         "device", "NOT_FOUND", "mutation ($id: ID!) { deregisterDevice(id: $id) { id } }"
     ),
+    "Mutation.sendDeviceCommand.deviceId": _Case(
+        "device",
+        "NOT_FOUND",
+        "mutation ($id: ID!) { sendDeviceCommand(deviceId: $id, command: {type: RESTART}) { id } }",
+    ),
+    "Mutation.sendDeviceCommands.deviceIds": _Case("device", _REFUSED, _SEND_MANY % "deviceIds: [$id]"),
+    "Mutation.sendDeviceCommands.clientId": _Case(
+        "client", "NOT_FOUND", _SEND_MANY % 'labels: ["shared"], clientId: $id'
+    ),
+    "Mutation.cancelDeviceCommand.id": _Case(
+        "command", "NOT_FOUND", "mutation ($id: ID!) { cancelDeviceCommand(id: $id) { id } }"
+    ),
 }
 _LIVE_CASES = {
     "Subscription.events.filter.clientId": (
@@ -113,14 +132,16 @@ class _Things:
     device: str
     image: str
     user: str
+    command: str
     reporter: TestDevice
 
     @classmethod
     async def of(cls, org: Organisation) -> "_Things":
-        device = await org.device("the-same-key")
+        device = await org.device("the-same-key", labels=["shared"])
         image_id = (await device.upload(photo())).json()["imageId"]
         user = await Person.made(org.admin, "VIEWER", org.id)
-        return cls(org.id, device.id, image_id, user.id, device)
+        command = await send(org.operator, device)
+        return cls(org.id, device.id, image_id, user.id, command["id"], device)
 
 
 @pytest.fixture
@@ -129,8 +150,10 @@ async def theirs(other_org: Organisation) -> _Things:
 
 
 def _is_answer(data: dict[str, Any], expected: Any) -> bool:
-    """Whether the data is null, or a list without anything in it, also under every device of one's own."""
+    """Whether the data is null, or refusals of each, or a list without anything in it, also under every device of one's own."""
     (value,) = data.values()
+    if isinstance(expected, set):
+        return {one["code"] for one in value["results"]} == expected
     if expected is None:
         return value is None
     lists = [node["images"] for node in value["nodes"]] if value["nodes"] else [value]
@@ -154,7 +177,9 @@ async def test_another_organisations_id_leads_nowhere(
     else:
         assert not answer.get("errors"), answer
         assert _is_answer(answer["data"], case.answer), answer
-    for thing in (theirs.device, theirs.image, other_org.name, "the-same-key"):
+    if not isinstance(case.answer, set):  # results name what was asked for
+        assert theirs.device not in str(answer.get("data")), answer
+    for thing in (theirs.command, theirs.image, other_org.name, "the-same-key"):
         assert thing not in str(answer.get("data")), answer
     assert await _inventory(other_org) == before
 
@@ -211,7 +236,7 @@ async def _own_event_after_theirs(stack: Stack, org: Organisation, theirs: _Thin
         live = await socket.subscribe("subscription { events { clientId type } }")
         assert (await theirs.reporter.heartbeat()).status_code == 200
         own = await _Things.of(org)
-        last = {"user.created", "image.ready"}  # in either order: a worker makes the image ready
+        last = {"device_command.queued", "image.ready"}  # in either order: a worker makes the image ready
         while last:
             event = (await live.next())["events"]
             assert event["clientId"] == org.id
@@ -252,5 +277,5 @@ async def _inventory(org: Organisation) -> Any:
     """What an organisation has, for comparing before and after."""
     return await org.operator.run(
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
-        "devices { nodes { id name enabled token { prefix } } } images { totalCount } }"
+        "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } images { totalCount } }"
     )

@@ -7,9 +7,11 @@ import pytest
 
 from tests.device_commands.operations import CANCEL, command_now, commands_of, send, wake
 from tests.support.api import Organisation, TestDevice
-from tests.support.log import eventually, logged
+from tests.support.live import Socket
+from tests.support.log import logged
 from tests.support.photos import photo
 from tests.support.sql import execute
+from tests.support.stack import Stack
 
 
 def result(command: dict[str, Any], status: str = "DONE", **more: Any) -> dict[str, Any]:
@@ -166,12 +168,17 @@ async def test_what_has_expired_makes_room(org: Organisation, database_url: str)
     assert len((await wake(device))["commands"]) == 20
 
 
-async def test_subscribers_see_the_device_change(org: Organisation) -> None:
+async def test_subscribers_see_the_devices_commands_change(stack: Stack, org: Organisation) -> None:
     device = await org.device()
-    sent = await send(org.operator, device)
-
-    async def told() -> bool:
-        events = await logged(org.viewer, types=["device_command.queued"], subjectIds=[device.id])
-        return bool(events[0]["data"]["commandId"] == sent["id"])
-
-    assert await eventually(told)
+    document = """subscription ($id: ID!) { deviceUpdates(ids: [$id]) {
+      type device { commands(filter: {statuses: [QUEUED, CANCELLED]}) { nodes { id } } }
+    } }"""
+    async with Socket.opened(stack.url, org.viewer.token) as socket:
+        live = await socket.subscribe(document, id=device.id)
+        sent = await send(org.operator, device)
+        for happened in ("queued", "cancelled"):
+            update = (await live.next())["deviceUpdates"]
+            assert update["type"] == f"device_command.{happened}"
+            assert update["device"]["commands"]["nodes"] == [{"id": sent["id"]}]
+            if happened == "queued":
+                await org.operator.run(CANCEL, id=sent["id"])
