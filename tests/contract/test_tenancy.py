@@ -150,7 +150,7 @@ async def theirs(other_org: Organisation) -> _Things:
 
 
 def _is_answer(data: dict[str, Any], expected: Any) -> bool:
-    """Whether the data is null, or refusals of each, or a list without anything in it, also under every device of one's own."""
+    """Whether the data is null, or refuses each, or is a list without anything in it, also under one's devices."""
     (value,) = data.values()
     if isinstance(expected, set):
         return {one["code"] for one in value["results"]} == expected
@@ -277,5 +277,6 @@ async def _inventory(org: Organisation) -> Any:
     """What an organisation has, for comparing before and after."""
     return await org.operator.run(
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
-        "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } images { totalCount } }"
+        "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } "
+        "images { totalCount } }"
     )

@@ -1,5 +1,6 @@
 """The life of a command: queued, told at each wake until the device confirms it, or over."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -158,6 +159,18 @@ async def test_a_device_that_slept_past_the_end_is_believed_that_it_did_it(
     assert (await command_now(org.viewer, sent["id"]))["status"] == "EXPIRED"
     assert (await wake(device, commands=[result(sent)]))["commands"] == []
     assert (await command_now(org.viewer, sent["id"]))["status"] == "DONE"
+
+
+async def test_of_many_that_wake_at_once_each_is_told_its_own(org: Organisation) -> None:
+    devices = [await org.device() for _ in range(12)]
+    sent = {device.id: await send(org.operator, device) for device in devices[::2]}
+    answers = await asyncio.gather(*(wake(device) for device in devices))
+    expected = [[sent[device.id]["id"]] if device.id in sent else [] for device in devices]
+    assert [ids(answer) for answer in answers] == expected
+    results = {device.id: [result(sent[device.id])] for device in devices if device.id in sent}
+    await asyncio.gather(*(wake(device, commands=results.get(device.id, [])) for device in devices))
+    for command in sent.values():
+        assert (await command_now(org.viewer, command["id"]))["status"] == "DONE"
 
 
 async def test_what_has_expired_makes_room(org: Organisation, database_url: str) -> None:
