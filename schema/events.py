@@ -19,12 +19,13 @@ enum(ActorKind)
 
 @enum
 class SubjectKind(StrEnum):
-    """What an event is about."""
+    """What an event is about. SYSTEM is the platform itself."""
 
     CLIENT = "Client"
     USER = "User"
     DEVICE = "Device"
     IMAGE = "Image"
+    SYSTEM = "System"
 
 
 @object_type

@@ -46,6 +46,13 @@ _RELATIONS = {
         "query ($n: Int!) { devices(first: $n) { nodes { images(first: 1) { totalCount } } } }",
     ),
     ("Device", "client"): (2, "query ($n: Int!) { devices(first: $n) { nodes { client { id } } } }"),
+    ("Device", "status"): (1, "query ($n: Int!) { devices(first: $n) { nodes { status } } }"),
+    ("Device", "presence"): (1, "query ($n: Int!) { devices(first: $n) { nodes { presence { state } } } }"),
+    ("Device", "health"): (2, "query ($n: Int!) { devices(first: $n) { nodes { health { uploads } } } }"),
+    ("Device", "telemetry"): (
+        2,
+        "query ($n: Int!) { devices(first: $n) { nodes { telemetry(points: 5) { stepSeconds } } } }",
+    ),
     ("Device", "images"): (2, "query ($n: Int!) { devices(first: $n) { nodes { images { nodes { id } } } } }"),
     ("Device", "commands"): (2, "query ($n: Int!) { devices(first: $n) { nodes { commands { nodes { id } } } } }"),
     ("DeviceCommand", "device"): (
@@ -60,6 +67,15 @@ _RELATIONS = {
         'query ($n: Int!) { events(first: $n, filter: {types: ["device.registered"]}) '
         "{ nodes { subject { id } } } }",
     ),
+}
+# Lists that are no pages, because they have an end that everybody knows.
+_BOUNDED = {
+    "DeviceTelemetry.points",
+    "DeviceSummary.presence",
+    "DeviceSummary.status",
+    "DeviceSummary.firmware",
+    "DeviceSummary.labels",
+    "SentDeviceCommands.results",
 }
 # Those of things that come one at a time, asked directly for one parent and for many.
 _SINGLE = {
@@ -158,10 +174,6 @@ def test_every_root_list_has_a_case() -> None:
 
 def test_every_relation_has_a_case() -> None:
     assert relation._declared == _RELATIONS.keys() | _SINGLE.keys()
-
-
-# Lists whose length whoever asked has set, and which end where that says.
-_BOUNDED = {"SentDeviceCommands.results"}
 
 
 def test_lists_are_connections() -> None:

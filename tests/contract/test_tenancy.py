@@ -40,11 +40,15 @@ class _Case:
     document: str
 
 
+_NOBODY = {"total": 0, "presence": []}
 _CASES = {
     "Query.client.id": _Case("client", None, "query ($id: ID!) { client(id: $id) { id } }"),
     "Query.device.id": _Case("device", None, "query ($id: ID!) { device(id: $id) { id } }"),
     "Query.device.clientId": _Case(
         "client", None, 'query ($id: ID!) { device(key: "the-same-key", clientId: $id) { id } }'
+    ),
+    "Query.deviceSummary.clientId": _Case(
+        "client", _NOBODY, "query ($id: ID!) { deviceSummary(clientId: $id) { total presence { count } } }"
     ),
     "Query.image.id": _Case("image", None, "query ($id: ID!) { image(id: $id) { id } }"),
     "Query.deviceCommand.id": _Case("command", None, "query ($id: ID!) { deviceCommand(id: $id) { id } }"),
@@ -156,6 +160,8 @@ def _is_answer(data: dict[str, Any], expected: Any) -> bool:
         return {one["code"] for one in value["results"]} == expected
     if expected is None:
         return value is None
+    if isinstance(expected, dict):
+        return bool(value == expected)
     lists = [node["images"] for node in value["nodes"]] if value["nodes"] else [value]
     return all(one["nodes"] == [] and one["totalCount"] == 0 for one in lists)
 
