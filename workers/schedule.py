@@ -13,6 +13,7 @@ from domain.devices.presence import PresencePolicy
 from domain.devices.sweep import BATCH, mark_inactive, sweep_presence
 from domain.devices.telemetry import drop_old_telemetry
 from domain.events.models import events
+from domain.firmware.jobs import advance_rollouts
 from domain.idempotency.commands import expire_keys
 from domain.images.jobs import resend_overdue_images
 from domain.kit.errors import Refusal
@@ -41,6 +42,7 @@ class Schedule:
         for job, interval in (
             (self._resend_overdue_images, timedelta(seconds=5)),
             (self._expire_device_commands, timedelta(seconds=10)),
+            (self._advance_rollouts, timedelta(seconds=5)),
             (self._make_partitions, timedelta(hours=6)),
             (self._sweep_presence, timedelta(minutes=1)),
             (self._mark_inactive_devices, timedelta(hours=1)),
@@ -80,6 +82,10 @@ class Schedule:
     async def _expire_device_commands(self) -> None:
         async with transaction(self._database) as tx:
             await expire_device_commands(tx, SYSTEM)
+
+    async def _advance_rollouts(self) -> None:
+        async with transaction(self._database) as tx:
+            await advance_rollouts(tx, SYSTEM)
 
     async def _make_partitions(self) -> None:
         for table in (events, device_telemetry):

@@ -53,9 +53,7 @@ _NOTE = Statement(
     .where(firmwares.c.id == bindparam("firmware"))
     .values(note=bindparam("new_note", type_=TEXT), updated_at=func.now())
 )
-_DELETE = Statement(
-    update(firmwares).where(firmwares.c.id == bindparam("firmware")).values(deleted_at=func.now())
-)
+_DELETE = Statement(update(firmwares).where(firmwares.c.id == bindparam("firmware")).values(deleted_at=func.now()))
 _IN_USE = Statement(
     select(rollouts.c.id)
     .where(
@@ -97,9 +95,7 @@ async def checked_label(
 ) -> Labelled:
     """Whether an artifact may be called so; asked before its bytes are taken. Raises Invalid, NotFound."""
     if not _VERSION.fullmatch(version):
-        raise Invalid(
-            "A version has 1 to 100 letters, digits and any of . _ + - between them.", argument="version"
-        )
+        raise Invalid("A version has 1 to 100 letters, digits and any of . _ + - between them.", argument="version")
     owner = scope.owner(client_id)
     if (await clients_by_ids(tx, scope, [owner]))[0] is None:
         raise NotFound("There is no such client.", clientId=owner)

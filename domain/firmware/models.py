@@ -113,7 +113,7 @@ rollout_devices = Table(
     CheckConstraint(one_of("state", UpdateState), name="state"),
     Index("uq_rollout_devices_position", "rollout_id", "position", unique=True),
     Index("ix_rollout_devices_state", "rollout_id", "state", "position"),
-    Index("ix_rollout_devices_device", "device_id", "id"),
+    Index("ix_rollout_devices_device", "device_id", "rollout_id"),
     # One open rollout for a device: the newest.
     Index("uq_rollout_devices_open", "device_id", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_rollout_devices_left", "rollout_id", "position", postgresql_where=text("ended_at IS NULL")),

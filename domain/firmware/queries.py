@@ -80,9 +80,7 @@ _LATEST = Statement(
 
 
 @lru_cache(maxsize=256)
-def _list(
-    table: Table, filters: frozenset[str], after: bool, columns: frozenset[str] | None
-) -> Statement[Any]:
+def _list(table: Table, filters: frozenset[str], after: bool, columns: frozenset[str] | None) -> Statement[Any]:
     given, row = (_FIRMWARE, FirmwareRow) if table is firmwares else (_ROLLOUT, RolloutRow)
     order = _NEWEST[table.name]
     query = _filtered(select(*projected(given, columns, order)), table, filters)
@@ -143,9 +141,7 @@ async def _listed(
 
     key = (table.name, tuple(sorted((name, str(value)) for name, value in given.items())))
     statement = _list(table, names, after is not None, columns)
-    return await fetch_page(
-        db, statement, _NEWEST[table.name], Count(key, None, count), first, after, **given
-    )
+    return await fetch_page(db, statement, _NEWEST[table.name], Count(key, None, count), first, after, **given)
 
 
 async def progress_of_rollouts(db: Runner, scope: Scope, ids: Sequence[str]) -> list[dict[str, int]]:
@@ -167,9 +163,7 @@ async def updates_of_devices(db: Runner, scope: Scope, ids: Sequence[str]) -> li
 def _devices(state: bool, scoped: bool, after: bool, columns: frozenset[str] | None) -> Statement[RolloutDeviceRow]:
     query = _of_state(select(*projected(_DEVICE, columns, _POSITION)), state, scoped)
     parent = rollout_devices.c.rollout_id
-    return Statement(
-        paged(query, rollout_devices.c.id, _POSITION, after=after, parent=parent), RolloutDeviceRow
-    )
+    return Statement(paged(query, rollout_devices.c.id, _POSITION, after=after, parent=parent), RolloutDeviceRow)
 
 
 @lru_cache(maxsize=8)

@@ -22,6 +22,8 @@ class Permission(StrEnum):
     DEVICES_READ = "devices:read"
     DEVICES_WRITE = "devices:write"
     DEVICES_REPORT = "devices:report"
+    FIRMWARE_READ = "firmware:read"
+    FIRMWARE_WRITE = "firmware:write"
     IMAGES_READ = "images:read"
     EVENTS_READ = "events:read"
 
@@ -30,12 +32,14 @@ _SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}
 _VIEWER = _SIGNED_IN | {
     Permission.CLIENTS_READ,
     Permission.DEVICES_READ,
+    Permission.FIRMWARE_READ,
     Permission.IMAGES_READ,
     Permission.EVENTS_READ,
 }
 _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
     Permission.DEVICES_REPORT,
+    Permission.FIRMWARE_WRITE,
     Permission.CLIENT_TOKEN,
     Permission.USERS_READ,
 }
