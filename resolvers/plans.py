@@ -19,6 +19,7 @@ from strawberry.types.field import StrawberryField
 from domain.clients.models import ClientRow
 from domain.devices.models import DeviceRow
 from domain.events.interest import Interest
+from domain.firmware.models import FirmwareRow, RolloutRow
 from domain.images.models import ImageRow
 from domain.kit.paging import MAX_PAGE
 from domain.users.models import UserRow
@@ -29,7 +30,14 @@ from schema.execution import EXTENSION, SIZED, Column, Computed, Hint, Relation,
 from schema.relation import batch_of
 
 _DEFINITION = "strawberry-definition"
-_NODES: dict[type, str] = {DeviceRow: "Device", ImageRow: "Image", ClientRow: "Client", UserRow: "User"}
+_NODES: dict[type, str] = {
+    DeviceRow: "Device",
+    ImageRow: "Image",
+    ClientRow: "Client",
+    UserRow: "User",
+    FirmwareRow: "Firmware",
+    RolloutRow: "Rollout",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from schema.clients import Client
 from schema.describe import computed, enum, input_type, object_type
 from schema.device_commands import DeviceCommand, DeviceCommandFilter
 from schema.device_health import DeviceHealth, DevicePresence, DeviceTelemetry
+from schema.firmware import FirmwareUpdate
 from schema.images import Image, ImageFilter, ImageOrder
 from schema.nodes import Node
 from schema.pages import Connection
@@ -137,7 +138,7 @@ class Device(Node):
         """Its images, the newest first. `first` is at most 100."""
 
     @relation
-    async def firmware_update(self) -> Annotated["FirmwareUpdate", strawberry.lazy("schema.firmware")] | None:
+    async def firmware_update(self) -> FirmwareUpdate | None:
         """How far it is in the newest rollout that it is in; null when it was never in one."""
 
     @relation

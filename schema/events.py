@@ -25,6 +25,8 @@ class SubjectKind(StrEnum):
     USER = "User"
     DEVICE = "Device"
     IMAGE = "Image"
+    FIRMWARE = "Firmware"
+    ROLLOUT = "Rollout"
     SYSTEM = "System"
 
 

@@ -27,6 +27,7 @@ from server.health import Health
 from server.logs import configure_logs
 from server.process import blob_store, connect_redis, link_signer
 from server.routes.devices import DeviceRoutes
+from server.routes.firmware import FirmwareRoutes
 from server.routes.media import MediaRoutes
 from server.routes.operations import OperationRoutes
 from server.services import api_services
@@ -67,6 +68,7 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
                 Route("/graphql", graphql, methods=None),
                 WebSocketRoute("/graphql", graphql),
                 *DeviceRoutes(settings, services).routes(),
+                *FirmwareRoutes(settings, services).routes(),
                 *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
                 *OperationRoutes(services, health, fanout).routes(),
                 *(graphiql.routes() if settings.explorable else []),

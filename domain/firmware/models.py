@@ -23,8 +23,8 @@ class RolloutStatus(StrEnum):
 
 class UpdateState(StrEnum):
     """How far a device is. PENDING: nothing was offered yet. OFFERED: it was told. DOWNLOADING: it said so.
-    INSTALLED: it reported the version as the one it runs. FAILED: it said so. TIMED_OUT: neither came in time; it is
-    offered again while there are retries left. SKIPPED: it runs the version already, or has another board.
+    INSTALLED: it reported the version as the one it runs. FAILED: it said so. TIMED_OUT: neither came in time; it
+    is offered again while there are retries left. SKIPPED: it runs the version already, or has another board.
     CANCELLED: the rollout was cancelled, or a newer one took the device over.
     """
 

@@ -42,7 +42,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class NewRollout:
-    """Which firmware for whom: `device_ids`, those with all of `labels`, or `everything` of the firmware's client."""
+    """Which firmware for whom: `device_ids`, those with all of `labels`, or `everything` that its client has."""
 
     firmware_id: str
     device_ids: Sequence[str] | None = None
@@ -174,7 +174,7 @@ def _enlist(target: str) -> Statement[Row]:
 
 
 def _lock(target: str) -> Statement[Row]:
-    """Holds the devices that are meant, as wakes do and in their order: whoever wakes now waits, or is waited for."""
+    """Holds the devices that are meant, as wakes do and in their order: nobody waits in a circle."""
     held = select(devices.c.id).where(*_meant(target)).order_by(devices.c.id)
     held_ones = held.with_for_update(key_share=True, read=True).cte("held")
     return Statement(select(func.count()).select_from(held_ones))
@@ -234,7 +234,7 @@ async def create_rollout(tx: Transaction, scope: Scope, new: NewRollout) -> str:
     firmware = await hold_firmware(tx, scope, new.firmware_id)
     await tx.all(_LOCK_CLIENT, owner=firmware.client_id)
     rollout_id = new_id()
-    stages = [{"percent": stage.percent, "minutes": stage.minutes} for stage in new.stages]
+    stages: list[dict[str, Any]] = [{"percent": stage.percent, "minutes": stage.minutes} for stage in new.stages]
     if not stages or stages[-1]["percent"] != 100:
         stages.append({"percent": 100, "minutes": None})
     await tx.all(

@@ -6,7 +6,6 @@ given when bytes and row are safe. Nothing is decoded here.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +31,7 @@ from domain.wakes.exchange import Arrival, check_in, exchange
 from resolvers.context import Services
 from server import metrics
 from server.errors import HttpProblem
-from server.routes.bodies import ImageBody
+from server.routes.bodies import ImageBody, staging
 from server.routes.vitals import Report, read_report
 from server.settings import Settings
 
@@ -114,7 +113,7 @@ class DeviceRoutes:
         self, request: Request, scope: Scope, device_id: str, body: ImageBody
     ) -> tuple[Accepted, dict[str, Any]]:
         """The image and what its device is to do next."""
-        async with _staging(self._services.blobs.stage()) as staged:
+        async with staging(self._services.blobs.stage()) as staged:
             content_type = await _stream(body.chunks(), staged)
             report = read_report(request.headers, body.metadata)
             idempotency_key = _idempotency_key(request.headers)
@@ -169,16 +168,6 @@ class DeviceRoutes:
             await record_wakes(tx, scope, [wake], awake=self._awake)
             wake.emit(tx, "device.upload_failed", code=code, message=message)
         return Invalid(f"This cannot be used: {message}.", code=code)
-
-
-@asynccontextmanager
-async def _staging(staged: Staged) -> AsyncIterator[Staged]:
-    """Discards what was staged unless it was committed without an error."""
-    try:
-        yield staged
-    except BaseException:
-        await staged.discard()
-        raise
 
 
 async def _stream(chunks: AsyncIterator[bytes], staged: Staged) -> str:
