@@ -80,7 +80,7 @@ class FirmwareMutation:
 
     @operation(Permission.FIRMWARE_WRITE, Deleted)
     async def delete_firmware(self, info: Info, id: strawberry.ID) -> Deleted:
-        """Delete an artifact and its bytes. Refused (`FIRMWARE_IN_USE`) while a rollout that is not over uses it."""
+        """Delete an artifact and its bytes. Refused (`FIRMWARE_IN_USE`) while a rollout uses it that is not over."""
         ctx = info.context
         async with ctx.transaction() as tx:
             key = await commands.delete_firmware(tx, ctx.scope, id)
@@ -147,6 +147,10 @@ async def stages_of(ctx: Context, parents: Sequence[RolloutRow]) -> list[list[Ro
         [RolloutStage(percent=float(one["percent"]), minutes=one["minutes"]) for one in row.stages]
         for row in parents
     ]
+
+
+def _stage(stage: dict[str, Any]) -> RolloutStage:
+    return RolloutStage(percent=float(stage["percent"]), minutes=stage["minutes"])
 
 
 @answers(Rollout, "progress", reads=["id"])

@@ -105,7 +105,6 @@ def _stop(*conditions: object) -> Statement[Row]:
 
 _STOP_ALL = _stop()
 _STOP = _stop(rollouts.c.id == func.any(bindparam("ids", type_=ARRAY(Id))))
-_LEFT_IN = "FROM rollout_devices AS d WHERE d.rollout_id = r.id AND d.ended_at IS NULL"
 _ADVANCE = Statement(
     text(
         "UPDATE rollouts SET stage = stage + 1, stage_started_at = now(), stage_limit = "
@@ -113,14 +112,16 @@ _ADVANCE = Statement(
         "WHERE id IN (SELECT r.id FROM rollouts AS r WHERE r.status = 'RUNNING' "
         "AND r.stage + 1 < jsonb_array_length(r.stages) AND (r.stage_started_at + make_interval("
         "mins => CAST(r.stages -> r.stage ->> 'minutes' AS integer)) <= now() "
-        f"OR NOT EXISTS (SELECT {_LEFT_IN} AND d.position <= r.stage_limit)) FOR UPDATE SKIP LOCKED) "
+        "OR NOT EXISTS (SELECT FROM rollout_devices AS d WHERE d.rollout_id = r.id AND d.ended_at IS NULL "
+        "AND d.position <= r.stage_limit)) FOR UPDATE SKIP LOCKED) "
         "RETURNING id, client_id, stage, stage_limit"
     )
 )
 _COMPLETE = Statement(
     text(
         "UPDATE rollouts SET status = 'COMPLETED', finished_at = now() WHERE id IN (SELECT r.id FROM rollouts AS r "
-        f"WHERE r.status = 'RUNNING' AND NOT EXISTS (SELECT {_LEFT_IN}) FOR UPDATE SKIP LOCKED) "
+        "WHERE r.status = 'RUNNING' AND NOT EXISTS (SELECT FROM rollout_devices AS d WHERE d.rollout_id = r.id "
+        "AND d.ended_at IS NULL) FOR UPDATE SKIP LOCKED) "
         "RETURNING id, client_id"
     )
 )
