@@ -80,7 +80,7 @@ class FirmwareMutation:
 
     @operation(Permission.FIRMWARE_WRITE, Deleted)
     async def delete_firmware(self, info: Info, id: strawberry.ID) -> Deleted:
-        """Delete an artifact and its bytes. Refused (`FIRMWARE_IN_USE`) while a rollout uses it that is not over."""
+        """Delete an artifact and its bytes. Refused (`FIRMWARE_IN_USE`) while an open rollout uses it."""
         ctx = info.context
         async with ctx.transaction() as tx:
             key = await commands.delete_firmware(tx, ctx.scope, id)

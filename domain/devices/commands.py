@@ -146,8 +146,8 @@ async def register_device(
 async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes: Any) -> None:
     """Set `name`, `enabled`, `wake_interval_seconds`, `mac`, `board`, `labels`: those that are given, no others.
 
-    Raises Invalid for None where that says nothing (only MAC and board can be taken away), Conflict for a MAC that is
-    taken.
+    Raises Invalid for None where that says nothing (only MAC and board can be taken away), Conflict for a MAC that
+    is taken.
     """
     for name, value in changes.items():
         if value is None and name not in _MAY_BE_NULL:
