@@ -23,6 +23,7 @@ from server.services import api_services
 from server.settings import load_settings
 from tests.contract.documents import graphql_schema
 from tests.device_commands.operations import RESTART, SEND
+from tests.firmware.operations import begun, uploaded
 from tests.support.api import Organisation
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -38,6 +39,8 @@ _LISTS = {
     "clients": (1, "query ($n: Int!) { clients(first: $n) { nodes { id name token { prefix } } } }"),
     "devices": (1, "query ($n: Int!) { devices(first: $n) { edges { cursor } nodes { id status } } }"),
     "images": (1, "query ($n: Int!) { images(first: $n) { nodes { id perceptualHash } } }"),
+    "firmwares": (1, "query ($n: Int!) { firmwares(first: $n) { nodes { id warning } } }"),
+    "rollouts": (1, "query ($n: Int!) { rollouts(first: $n) { nodes { id status } } }"),
     "events": (1, "query ($n: Int!) { events(first: $n) { nodes { id cursor data } } }"),
 }
 _RELATIONS = {
@@ -55,6 +58,18 @@ _RELATIONS = {
     ),
     ("Device", "images"): (2, "query ($n: Int!) { devices(first: $n) { nodes { images { nodes { id } } } } }"),
     ("Device", "commands"): (2, "query ($n: Int!) { devices(first: $n) { nodes { commands { nodes { id } } } } }"),
+    ("Device", "firmware_update"): (
+        4,
+        "query ($n: Int!) { devices(first: $n) { nodes { firmwareUpdate { state version rollout { id } } } } }",
+    ),
+    ("Rollout", "firmware"): (2, "query ($n: Int!) { rollouts(first: $n) { nodes { firmware { id } } } }"),
+    ("Rollout", "stages"): (1, "query ($n: Int!) { rollouts(first: $n) { nodes { stages { percent } } } }"),
+    ("Rollout", "progress"): (2, "query ($n: Int!) { rollouts(first: $n) { nodes { progress { offered } } } }"),
+    ("Rollout", "devices"): (2, "query ($n: Int!) { rollouts(first: $n) { nodes { devices { nodes { id } } } } }"),
+    ("RolloutDevice", "device"): (
+        3,
+        "query ($n: Int!) { rollouts(first: $n) { nodes { devices { nodes { device { id } } } } } }",
+    ),
     ("DeviceCommand", "device"): (
         3,
         "query ($n: Int!) { devices(first: $n) { nodes { commands { nodes { device { id } } } } } }",
@@ -75,6 +90,7 @@ _BOUNDED = {
     "DeviceSummary.status",
     "DeviceSummary.firmware",
     "DeviceSummary.labels",
+    "Rollout.stages",
     "SentDeviceCommands.results",
 }
 # Those of things that come one at a time, asked directly for one parent and for many.
@@ -147,6 +163,8 @@ async def full(stack: Stack, org: Organisation) -> Organisation:
             await org.operator.run(SEND, device=device.id, command=RESTART)
             for _ in range(2):
                 assert (await device.upload(photo())).status_code == 201
+        for number in range(_MANY):
+            await begun(org.operator, await uploaded(org.operator, version=f"2.{number}"))
         for _ in range(2 * _MANY):
             await ready.next()
     return org
@@ -254,5 +272,5 @@ async def test_the_subjects_of_mixed_events_take_one_statement_for_each_kind(
     document = "query ($n: Int!) { events(first: $n) { nodes { subjectKind subject { id } } } }"
     taken, data = await inside.statements(full.operator.token, document, 100)
     kinds = {event["subjectKind"] for event in data["events"]["nodes"]}
-    assert kinds == {"CLIENT", "USER", "DEVICE", "IMAGE"}
+    assert kinds == {"CLIENT", "USER", "DEVICE", "IMAGE", "FIRMWARE", "ROLLOUT"}
     assert taken == 1 + len(kinds)

@@ -12,11 +12,12 @@ import domain
 import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
+import domain.firmware.queries
 import domain.images.queries
 from schema import relation
 from tests.contract.documents import graphql_schema
 
-_DATA_ACCESS = {"queries", "commands", "jobs", "wakes", "exchange", "uploads", "log", "sessions"}
+_DATA_ACCESS = {"queries", "commands", "jobs", "wakes", "exchange", "uploads", "rollouts", "log", "sessions"}
 _ACTS_WITHOUT_A_SCOPE = {
     "domain.idempotency.commands.expire_keys": "forgets old keys of every caller; keys belong to callers",
     "domain.users.sessions.check_password": "works on a credential: whose it is, is what it finds out",
@@ -31,6 +32,8 @@ _ORDERS = {
 _FILTERS = {
     "DeviceCommandFilter": domain.device_commands.queries._CONDITIONS,
     "DeviceFilter": domain.devices.queries._CONDITIONS,
+    "FirmwareFilter": domain.firmware.queries.FIRMWARE_CONDITIONS,
+    "RolloutFilter": domain.firmware.queries.ROLLOUT_CONDITIONS,
     "ImageFilter": domain.images.queries._CONDITIONS,
     "EventFilter": domain.events.queries._CONDITIONS,
 }

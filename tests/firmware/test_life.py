@@ -64,7 +64,7 @@ async def by_position(org: Organisation, rollout_id: str, devices: list[TestDevi
 
 async def test_a_rollout_from_its_begin_to_its_end(org: Organisation) -> None:
     devices = [await org.device() for _ in range(3)]
-    rollout = await begun(org.operator, await uploaded(org.operator))
+    rollout = await begun(org.operator, await uploaded(org.operator), failureShare=0.5)
     assert (rollout["status"], rollout["deviceCount"], rollout["stageLimit"]) == ("RUNNING", 3, 3)
     assert rollout["stages"] == [{"percent": 100.0, "minutes": None}]
     assert rollout["progress"] == progress(pending=3)
