@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Select, Table, bindparam, func, select
-from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT, distinct_on
 
 from domain.firmware.models import (
     FirmwareRow,
@@ -73,7 +73,7 @@ _LATEST = Statement(
         rollout_devices.c.device_id == func.any(bindparam("ids", type_=ARRAY(Id))),
         visible(rollout_devices.c.client_id),
     )
-    .distinct(rollout_devices.c.device_id)
+    .ext(distinct_on(rollout_devices.c.device_id))
     .order_by(rollout_devices.c.device_id, rollout_devices.c.rollout_id.desc()),
     RolloutDeviceRow,
 )
