@@ -85,7 +85,6 @@ class RolloutProgress:
 class RolloutDevice:
     """A device in a rollout."""
 
-    id: strawberry.ID
     position: int
     """Stages take devices in this order."""
     state: UpdateState

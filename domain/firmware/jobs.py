@@ -6,7 +6,7 @@ may hold some and come for others: what is left alone now is done the next time.
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, case, func, select, text, true, update
+from sqlalchemy import CTE, ColumnElement, bindparam, case, func, select, text, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.devices.models import devices
@@ -24,9 +24,14 @@ _is_running = text("rollouts.status = 'RUNNING'")
 _is_left = rollout_devices.c.ended_at.is_(None)
 _of_rollout = rollout_devices.c.rollout_id == rollouts.c.id
 
+
+def _is_one_of(found: CTE) -> tuple[ColumnElement[bool], ...]:
+    return tuple(rollout_devices.c[name] == found.c[name] for name in ("rollout_id", "position"))
+
+
 _overdue = (
-    select(rollout_devices.c.id)
-    .select_from(rollout_devices.join(rollouts))
+    select(rollout_devices.c.rollout_id, rollout_devices.c.position)
+    .select_from(rollout_devices.join(rollouts, _of_rollout))
     .where(_is_left, rollout_devices.c.due_at <= func.now(), _is_running)
     .order_by(rollout_devices.c.due_at)
     .limit(_AT_ONCE)
@@ -35,7 +40,7 @@ _overdue = (
 )
 _TIME_OUT = Statement(
     update(rollout_devices)
-    .where(rollout_devices.c.id == _overdue.c.id, _of_rollout, firmwares.c.id == rollouts.c.firmware_id)
+    .where(*_is_one_of(_overdue), _of_rollout, firmwares.c.id == rollouts.c.firmware_id)
     .values(
         state=UpdateState.TIMED_OUT.value,
         state_since=func.now(),
@@ -49,7 +54,7 @@ _TIME_OUT = Statement(
     )
 )
 _gone = (
-    select(rollout_devices.c.id)
+    select(rollout_devices.c.rollout_id, rollout_devices.c.position)
     .select_from(rollout_devices.join(devices, devices.c.id == rollout_devices.c.device_id))
     .where(_is_left, devices.c.deregistered_at.is_not(None))
     .limit(_AT_ONCE)
@@ -58,7 +63,7 @@ _gone = (
 )
 _LET_GO = Statement(
     update(rollout_devices)
-    .where(rollout_devices.c.id == _gone.c.id)
+    .where(*_is_one_of(_gone))
     .values(
         state=UpdateState.CANCELLED.value,
         state_since=func.now(),

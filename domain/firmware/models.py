@@ -96,14 +96,16 @@ rollouts = Table(
     Index("ix_rollouts_running", "id", postgresql_where=text("status = 'RUNNING'")),
 )
 
+# Written 100,000 at a time, so there is as little to keep as can be: what a row names is never deleted, and is
+# held while it is written.
 rollout_devices = Table(
     "rollout_devices",
     metadata,
-    id_column(),
-    client_column(),
-    Column("rollout_id", Id, ForeignKey("rollouts.id"), nullable=False),
-    Column("device_id", Id, ForeignKey("devices.id"), nullable=False),
-    Column("position", Integer, nullable=False),  # from 1 on, by a hash: whoever is in a stage is in the next ones
+    Column("rollout_id", Id, primary_key=True),
+    # From 1 on, by a hash: whoever is in a stage is in the next ones.
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("device_id", Id, nullable=False),
+    Column("client_id", Id, nullable=False),
     text_column("state"),
     Column("state_since", Moment, nullable=False, server_default=NOW),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -111,13 +113,10 @@ rollout_devices = Table(
     Column("due_at", Moment),  # when an offer times out
     Column("ended_at", Moment),
     CheckConstraint(one_of("state", UpdateState), name="state"),
-    Index("uq_rollout_devices_position", "rollout_id", "position", unique=True),
-    Index("ix_rollout_devices_state", "rollout_id", "state", "position"),
     Index("ix_rollout_devices_device", "device_id", "rollout_id"),
     # One open rollout for a device: the newest.
     Index("uq_rollout_devices_open", "device_id", unique=True, postgresql_where=text("ended_at IS NULL")),
-    Index("ix_rollout_devices_left", "rollout_id", "position", postgresql_where=text("ended_at IS NULL")),
-    Index("ix_rollout_devices_due", "due_at", postgresql_where=text("ended_at IS NULL")),
+    Index("ix_rollout_devices_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
 
 
@@ -159,6 +158,8 @@ class RolloutRow(Row):
 
 
 class RolloutDeviceRow(Row):
+    """`id` is the device's: a rollout has each device once."""
+
     id: str
     client_id: str
     rollout_id: str

@@ -22,7 +22,10 @@ from domain.kit.tables import Id
 
 _FIRMWARE = [firmwares.c[name] for name in FirmwareRow.__annotations__]
 _ROLLOUT = [rollouts.c[name] for name in RolloutRow.__annotations__]
-_DEVICE = [rollout_devices.c[name] for name in RolloutDeviceRow.__annotations__]
+_DEVICE: list[Any] = [
+    rollout_devices.c.device_id.label("id") if name == "id" else rollout_devices.c[name]
+    for name in RolloutDeviceRow.__annotations__
+]
 _there = firmwares.c.deleted_at.is_(None)
 
 _POSITION = Order("POSITION_ASC", False, rollout_devices.c.position, lambda row: row.position)
@@ -163,7 +166,9 @@ async def updates_of_devices(db: Runner, scope: Scope, ids: Sequence[str]) -> li
 def _devices(state: bool, scoped: bool, after: bool, columns: frozenset[str] | None) -> Statement[RolloutDeviceRow]:
     query = _of_state(select(*projected(_DEVICE, columns, _POSITION)), state, scoped)
     parent = rollout_devices.c.rollout_id
-    return Statement(paged(query, rollout_devices.c.id, _POSITION, after=after, parent=parent), RolloutDeviceRow)
+    return Statement(
+        paged(query, rollout_devices.c.device_id, _POSITION, after=after, parent=parent), RolloutDeviceRow
+    )
 
 
 @lru_cache(maxsize=8)

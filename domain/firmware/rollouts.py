@@ -21,7 +21,7 @@ from domain.kit.errors import Conflict, Invalid, NotFound
 from domain.kit.ids import checked_id, new_id
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Statement, insertion
-from domain.kit.tables import NEW_ID, Id
+from domain.kit.tables import Id
 from domain.kit.transactions import Transaction
 
 MOST_STAGES = 20
@@ -85,7 +85,8 @@ def _check_stages(stages: Sequence[Stage]) -> None:
 
 
 _LOCK_CLIENT = Statement(
-    # Rollouts of one client begin one after the other, so that of two for the same device the later is the newer.
+    # Rollouts of one client begin and are cancelled one after the other: of two for the same device the later is
+    # the newer, and neither has what the other waits for.
     select(clients.c.id).where(clients.c.id == bindparam("owner")).with_for_update(key_share=True)
 )
 _INSERT = Statement(
@@ -105,7 +106,7 @@ _TARGETS = {
     "labels": devices.c.labels.contains(bindparam("labels", type_=ARRAY(TEXT))),
     "all": literal(True),
 }
-_COLUMNS = ["id", "rollout_id", "device_id", "client_id", "position", "state", "error", "ended_at"]
+_COLUMNS = ["rollout_id", "device_id", "client_id", "position", "state", "error", "ended_at"]
 
 
 def _meant(target: str) -> tuple[Any, ...]:
@@ -115,17 +116,9 @@ def _meant(target: str) -> tuple[Any, ...]:
 
 def _free(target: str) -> Statement[Row]:
     """Ends what older rollouts have open for the devices that are meant; gives those rollouts."""
-    # In the order in which wakes lock them, so that nobody waits in a circle.
-    found = (
-        select(rollout_devices.c.id)
-        .where(rollout_devices.c.ended_at.is_(None), rollout_devices.c.device_id.in_(_ids(target)))
-        .order_by(rollout_devices.c.device_id)
-        .with_for_update()
-        .cte("found")
-    )
     freed = (
         update(rollout_devices)
-        .where(rollout_devices.c.id == found.c.id)
+        .where(rollout_devices.c.ended_at.is_(None), rollout_devices.c.device_id.in_(_ids(target)))
         .values(**_ending(UpdateState.CANCELLED), error="A newer rollout took the device over.")
         .returning(rollout_devices.c.rollout_id)
         .cte("freed")
@@ -155,7 +148,6 @@ def _enlist(target: str) -> Statement[Row]:
         .from_select(
             _COLUMNS,
             select(
-                NEW_ID,
                 bindparam("rollout", type_=Id),
                 devices.c.id,
                 devices.c.client_id,
@@ -174,7 +166,7 @@ def _enlist(target: str) -> Statement[Row]:
 
 
 def _lock(target: str) -> Statement[Row]:
-    """Holds the devices that are meant, as wakes do and in their order: nobody waits in a circle."""
+    """Holds the devices that are meant, as wakes do and in their order, so that nobody waits in a circle."""
     held = select(devices.c.id).where(*_meant(target)).order_by(devices.c.id)
     held_ones = held.with_for_update(key_share=True, read=True).cte("held")
     return Statement(select(func.count()).select_from(held_ones))
@@ -204,22 +196,27 @@ _CANCEL = Statement(
     .where(rollouts.c.id == bindparam("rollout"))
     .values(status=RolloutStatus.CANCELLED.value, reason=None, finished_at=func.now())
 )
+# In the order in which wakes lock them, so that nobody waits in a circle.
 _open_ones = (
-    select(rollout_devices.c.id)
+    select(rollout_devices.c.position)
     .where(rollout_devices.c.rollout_id == bindparam("rollout"), rollout_devices.c.ended_at.is_(None))
     .order_by(rollout_devices.c.device_id)
     .with_for_update()
     .cte("open_ones")
 )
+_is_open_one = (
+    rollout_devices.c.rollout_id == bindparam("rollout"),
+    rollout_devices.c.position == _open_ones.c.position,
+)
 _LET_GO = Statement(
     update(rollout_devices)
-    .where(rollout_devices.c.id == _open_ones.c.id)
+    .where(*_is_open_one)
     .values(**_ending(UpdateState.CANCELLED), error="The rollout was cancelled.")
 )
 _RENEW = Statement(
     # What was offered before the pause was not offered during it: the time begins again.
     update(rollout_devices)
-    .where(rollout_devices.c.id == _open_ones.c.id, rollout_devices.c.due_at.is_not(None))
+    .where(*_is_open_one, rollout_devices.c.due_at.is_not(None))
     .values(due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, bindparam("minutes")))
 )
 

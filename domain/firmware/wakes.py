@@ -22,7 +22,6 @@ from domain.kit.transactions import Transaction
 class _Open(Row):
     """A device's place in a rollout that is not over for it, with what the rollout wants."""
 
-    id: str
     device_id: str
     rollout_id: str
     state: str
@@ -41,11 +40,11 @@ class _Open(Row):
 
 _OPEN = Statement(
     select(
-        *(rollout_devices.c[name] for name in ("id", "device_id", "rollout_id", "state", "attempts", "position")),
+        *(rollout_devices.c[name] for name in ("device_id", "rollout_id", "position", "state", "attempts")),
         *(rollouts.c[name] for name in ("status", "stage_limit", "timeout_minutes", "firmware_id")),
         *(firmwares.c[name] for name in ("version", "board", "sha256", "size_bytes", "blob_key")),
     )
-    .select_from(rollout_devices.join(rollouts).join(firmwares, firmwares.c.id == rollouts.c.firmware_id))
+    .select_from(rollout_devices.join(rollouts, rollouts.c.id == rollout_devices.c.rollout_id).join(firmwares))
     .where(
         rollout_devices.c.device_id == func.any(bindparam("ids", type_=ARRAY(Id))),
         rollout_devices.c.ended_at.is_(None),
@@ -57,7 +56,8 @@ _OPEN = Statement(
 _new = (
     func.jsonb_to_recordset(bindparam("rows", type_=Json))
     .table_valued(
-        Column("id", Id),
+        Column("rollout_id", Id),
+        Column("position", Integer),
         Column("state", Text),
         Column("attempts", Integer),
         Column("error", Text),
@@ -68,7 +68,7 @@ _new = (
 )
 _SET = Statement(
     update(rollout_devices)
-    .where(rollout_devices.c.id == _new.c.id)
+    .where(rollout_devices.c.rollout_id == _new.c.rollout_id, rollout_devices.c.position == _new.c.position)
     .values(
         state=_new.c.state,
         state_since=func.now(),
@@ -112,9 +112,13 @@ async def answer_wakes(tx: Transaction, scope: Scope, wakes: Sequence[Wake]) -> 
     left = [place for place in places if _is_its_turn(place, by_device[place.device_id], reported)]
     allowed = await ota_allowed(tx, scope, [place.device_id for place in left]) if left else set()
     offered = [place for place in left if place.device_id in allowed]
-    changes = {place.id: change for place in places if (change := reported[place.device_id]) is not None}
+    changes = {device_id: change for device_id, change in reported.items() if change is not None}
     changes.update(
-        {place.id: change for place in offered if (change := _offer(place, by_device[place.device_id])) is not None}
+        {
+            place.device_id: change
+            for place in offered
+            if (change := _offer(place, by_device[place.device_id])) is not None
+        }
     )
     await _write(tx, by_device, places, changes)
     return {place.device_id: {"firmware": _told(place)} for place in offered}
@@ -165,24 +169,26 @@ async def _write(
 ) -> None:
     if not changes:
         return
-    rows = [
-        {
-            "id": place_id,
-            "state": change.state.value,
-            "attempts": change.attempts,
-            "error": change.error,
-            "seconds": change.seconds,
-            "ended": change.ended,
-        }
-        for place_id, change in changes.items()
-    ]
+    rows = [_row(place, changes[place.device_id]) for place in places if place.device_id in changes]
     await tx.all(_SET, rows=rows)
     for place in places:
-        if (change := changes.get(place.id)) is not None:
+        if (change := changes.get(place.device_id)) is not None:
             _tell(tx, wakes[place.device_id], place, change)
-    failing = {place.rollout_id for place in places if _has_failed(changes.get(place.id))}
+    failing = {place.rollout_id for place in places if _has_failed(changes.get(place.device_id))}
     if failing:
         await stop_failing(tx, SYSTEM, list(failing))
+
+
+def _row(place: _Open, change: _Change) -> dict[str, Any]:
+    return {
+        "rollout_id": place.rollout_id,
+        "position": place.position,
+        "state": change.state.value,
+        "attempts": change.attempts,
+        "error": change.error,
+        "seconds": change.seconds,
+        "ended": change.ended,
+    }
 
 
 def _has_failed(change: _Change | None) -> bool:

@@ -12,8 +12,6 @@ down_revision: str | None = "0004"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
-_LEFT = sa.text("ended_at IS NULL")
-
 
 def _moment(name: str, *, now: bool = False) -> sa.Column[object]:
     if now:
@@ -91,11 +89,10 @@ def _rollouts() -> None:
 def _rollout_devices() -> None:
     op.create_table(
         "rollout_devices",
-        sa.Column("id", Id(), nullable=False),
-        sa.Column("client_id", Id(), nullable=False),
         sa.Column("rollout_id", Id(), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("device_id", Id(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("client_id", Id(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         _moment("state_since", now=True),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -106,18 +103,13 @@ def _rollout_devices() -> None:
             "state IN ('PENDING', 'OFFERED', 'DOWNLOADING', 'INSTALLED', 'FAILED', 'TIMED_OUT', 'SKIPPED', 'CANCELLED')",
             name=op.f("ck_rollout_devices_state"),
         ),
-        sa.ForeignKeyConstraint(["client_id"], ["clients.id"], name=op.f("fk_rollout_devices_client_id")),
-        sa.ForeignKeyConstraint(["rollout_id"], ["rollouts.id"], name=op.f("fk_rollout_devices_rollout_id")),
-        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_rollout_devices_device_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_rollout_devices")),
+        sa.PrimaryKeyConstraint("rollout_id", "position", name=op.f("pk_rollout_devices")),
     )
     table = "rollout_devices"
-    op.create_index("uq_rollout_devices_position", table, ["rollout_id", "position"], unique=True)
-    op.create_index("ix_rollout_devices_state", table, ["rollout_id", "state", "position"])
+    is_open, is_due = sa.text("ended_at IS NULL"), sa.text("due_at IS NOT NULL")
     op.create_index("ix_rollout_devices_device", table, ["device_id", "rollout_id"])
-    op.create_index("uq_rollout_devices_open", table, ["device_id"], unique=True, postgresql_where=_LEFT)
-    op.create_index("ix_rollout_devices_left", table, ["rollout_id", "position"], postgresql_where=_LEFT)
-    op.create_index("ix_rollout_devices_due", table, ["due_at"], postgresql_where=_LEFT)
+    op.create_index("uq_rollout_devices_open", table, ["device_id"], unique=True, postgresql_where=is_open)
+    op.create_index("ix_rollout_devices_due", table, ["due_at"], postgresql_where=is_due)
 
 
 def downgrade() -> None:

@@ -65,7 +65,10 @@ _RELATIONS = {
     ("Rollout", "firmware"): (2, "query ($n: Int!) { rollouts(first: $n) { nodes { firmware { id } } } }"),
     ("Rollout", "stages"): (1, "query ($n: Int!) { rollouts(first: $n) { nodes { stages { percent } } } }"),
     ("Rollout", "progress"): (2, "query ($n: Int!) { rollouts(first: $n) { nodes { progress { offered } } } }"),
-    ("Rollout", "devices"): (2, "query ($n: Int!) { rollouts(first: $n) { nodes { devices { nodes { id } } } } }"),
+    ("Rollout", "devices"): (
+        2,
+        "query ($n: Int!) { rollouts(first: $n) { nodes { devices { nodes { state } } } } }",
+    ),
     ("RolloutDevice", "device"): (
         3,
         "query ($n: Int!) { rollouts(first: $n) { nodes { devices { nodes { device { id } } } } } }",

@@ -18,7 +18,7 @@ CANCEL = f"mutation ($id: ID!) {{ cancelRollout(id: $id) {{ {ROLLOUT_FIELDS} }} 
 ROLLOUT = f"query ($id: ID!) {{ rollout(id: $id) {{ {ROLLOUT_FIELDS} }} }}"
 DEVICES = """query ($id: ID!, $state: FirmwareUpdateState, $first: Int! = 100, $after: String) {
   rollout(id: $id) { devices(state: $state, first: $first, after: $after) {
-    nodes { id position state attempts error endedAt device { id } } totalCount pageInfo { hasNextPage endCursor }
+    nodes { position state attempts error endedAt device { id } } totalCount pageInfo { hasNextPage endCursor }
   } }
 }"""
 UPDATE_OF = """query ($id: ID!) { device(id: $id) { firmwareUpdate {
