@@ -18,6 +18,7 @@ from schema.devices import Device
 from schema.images import Image
 from schema.moments import DATE_TIME
 from schema.relation import unanswered
+from schema.scalars import MAC_ADDRESS, MacAddress
 from schema.users import User
 
 
@@ -43,7 +44,7 @@ def build_schema() -> strawberry.Schema:
         Mutation,
         Subscription,
         types=[Client, User, Device, Image],
-        config=StrawberryConfig(scalar_map={datetime: DATE_TIME}),
+        config=StrawberryConfig(scalar_map={datetime: DATE_TIME, MacAddress: MAC_ADDRESS}),
     )
     if missing := unanswered():
         raise LookupError(f"relations without a batch resolver: {sorted(missing)}")
