@@ -23,7 +23,9 @@ _SAID_OTHERWISE = {"ix_devices_client_seen", "ix_devices_all_seen", "ix_devices_
 
 def _is_ours(_: object, name: str | None, kind: str, reflected: bool, compared: object) -> bool:
     # Monthly partitions are made by a job, not by migrations.
-    is_partition = name is not None and name.startswith("events_") and reflected and compared is None
+    is_partition = (
+        name is not None and name.startswith(("events_", "device_telemetry_")) and reflected and compared is None
+    )
     return not (kind in ("table", "index") and (is_partition or name in _SAID_OTHERWISE))
 
 

@@ -7,10 +7,12 @@ from types import TracebackType
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from domain.events.log import make_partitions
+from domain.devices.models import device_telemetry
+from domain.events.models import events
 from domain.idempotency.commands import expire_keys
 from domain.images.jobs import resend_overdue_images
 from domain.kit.errors import Refusal
+from domain.kit.partitions import make_partitions
 from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
 from domain.kit.transactions import transaction
@@ -59,7 +61,8 @@ class Schedule:
             _log.warning("images whose worker did not come back were sent again", images=resent)
 
     async def _make_partitions(self) -> None:
-        await make_partitions(self._database, SYSTEM)
+        for table in (events, device_telemetry):
+            await make_partitions(self._database, SYSTEM, table)
 
     async def _expire_keys(self) -> None:
         await expire_keys(self._database)

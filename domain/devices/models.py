@@ -1,4 +1,6 @@
-"""The table of devices. A deregistered device keeps its row, for its images still name it."""
+"""The tables of devices and of what they measured. A deregistered device keeps its row, for its images still
+name it.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -13,13 +15,15 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     Table,
+    Text,
     TextClause,
     literal_column,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.kit.sql import Row
-from domain.kit.tables import NOW, Moment, client_column, id_column, metadata, text_column
+from domain.kit.tables import NOW, Id, Moment, client_column, id_column, metadata, text_column
 
 DEFAULT_WAKE_INTERVAL = 3600  # seconds
 
@@ -41,6 +45,8 @@ devices = Table(
     client_column(),
     text_column("key"),
     text_column("name"),
+    text_column("mac", nullable=True),
+    Column("labels", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
     Column("wake_interval_seconds", Integer, nullable=False, server_default=text(str(DEFAULT_WAKE_INTERVAL))),
     text_column("token_hash", nullable=True),
@@ -50,6 +56,16 @@ devices = Table(
     Column("updated_at", Moment, nullable=False, server_default=NOW),
     Column("deregistered_at", Moment),
     Column("last_seen_at", Moment),
+    # What it said of its sleep, and of its clock, in the last report.
+    Column("next_wake_at", Moment),
+    Column("stays_awake", Boolean, nullable=False, server_default=text("false")),
+    Column("reported_wake_interval_seconds", Integer),
+    Column("reported_clock_at", Moment),
+    # The presence that was announced last, and when it changes by itself; see presence.py.
+    text_column("presence", server_default=text("'NEW'")),
+    Column("presence_since", Moment, nullable=False, server_default=NOW),
+    Column("presence_due_at", Moment),
+    Column("marked_inactive_at", Moment),
     Column("battery_v", Float),
     Column("battery_pct", Float),
     Column("rssi", SmallInteger),
@@ -65,7 +81,10 @@ devices = Table(
         unique=True,
         postgresql_where=_REGISTERED,
     ),
+    Index("uq_devices_client_id_mac", "client_id", "mac", unique=True, postgresql_where=_REGISTERED),
     Index("uq_devices_token_hash", "token_hash", unique=True),
+    Index("ix_devices_labels", "labels", postgresql_using="gin"),
+    Index("ix_devices_presence_due", "presence_due_at", postgresql_where=_REGISTERED),
     *_list_indexes("key", text("key")),
     *_list_indexes("name", text("lower(name)")),
     *_list_indexes("seen", text("coalesce(last_seen_at, 'epoch'::timestamptz)")),
@@ -78,12 +97,36 @@ _WORDS = "to_tsvector('simple'::regconfig, translate({key} || ' ' || {name}, '-_
 SEARCHED: Any = literal_column(_WORDS.format(key="devices.key", name="devices.name"))
 Index("ix_devices_search", text(_WORDS.format(key="key", name="name")), postgresql_using="gin", _table=devices)
 
+# One row for each report of a device. No key: nobody refers to a row, and there are a great many.
+device_telemetry = Table(
+    "device_telemetry",
+    metadata,
+    Column("device_id", Id, nullable=False),
+    Column("client_id", Id, nullable=False),
+    Column("reported_at", Moment, nullable=False),
+    Column("battery_v", Float),
+    Column("battery_pct", Float),
+    Column("rssi", SmallInteger),
+    text_column("firmware", nullable=True),
+    Column("uptime_seconds", Integer),
+    Column("free_heap_bytes", Integer),
+    Column("boot_count", Integer),
+    text_column("reset_reason", nullable=True),
+    Column("temperature_c", Float),
+    Column("clock_offset_seconds", Float),
+    Column("uploaded", Boolean),
+    Index("ix_device_telemetry_device", "device_id", "reported_at"),
+    postgresql_partition_by="RANGE (reported_at)",
+)
+
 
 class DeviceRow(Row):
     id: str
     client_id: str
     key: str
     name: str
+    mac: str | None
+    labels: list[str]
     enabled: bool
     wake_interval_seconds: int
     token_prefix: str | None
@@ -92,6 +135,14 @@ class DeviceRow(Row):
     updated_at: datetime
     deregistered_at: datetime | None
     last_seen_at: datetime | None
+    next_wake_at: datetime | None
+    stays_awake: bool
+    reported_wake_interval_seconds: int | None
+    reported_clock_at: datetime | None
+    presence: str
+    presence_since: datetime
+    presence_due_at: datetime | None
+    marked_inactive_at: datetime | None
     battery_v: float | None
     battery_pct: float | None
     rssi: int | None

@@ -6,13 +6,11 @@ neither gaps nor latecomers, and a position is all that a subscriber needs to re
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import BigInteger, Column, Text, bindparam, delete, func, literal_column, select, text, update
+from sqlalchemy import BigInteger, Column, Text, bindparam, delete, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from domain.events.models import EventRow, event_log, events
-from domain.events.queries import partition_name
 from domain.kit.scope import Scope
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Json, Moment
@@ -122,22 +120,3 @@ async def backlog(db: Runner, scope: Scope) -> BacklogRow:
     row = await db.one(_BACKLOG)
     assert row is not None  # an aggregate without GROUP BY has one row
     return row
-
-
-async def make_partitions(db: Runner, scope: Scope, *, ahead: int = 3) -> None:
-    """Make the log's partitions for this month and so many ahead. Months already there are left alone."""
-    month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    for _ in range(ahead + 1):
-        following = (month + timedelta(days=32)).replace(day=1)
-        await db.all(_partition(month, following))
-        month = following
-
-
-def _partition(month: datetime, following: datetime) -> Statement[Row]:
-    # Identifiers and bounds cannot be parameters of DDL; both are made of a date alone.
-    return Statement(
-        text(
-            f"CREATE TABLE IF NOT EXISTS {partition_name(month)} PARTITION OF events "
-            f"FOR VALUES FROM ('{month.isoformat()}') TO ('{following.isoformat()}')"
-        )
-    )

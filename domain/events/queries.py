@@ -1,7 +1,6 @@
 """Reading the log: as pages for people, and onward from a position for the live feed."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -110,7 +109,3 @@ async def events_onward(db: Runner, scope: Scope, position: int, limit: int) -> 
     if scope.client_id is None:
         return await db.all(_ONWARD, position=position, limit=limit)
     return await db.all(_ONWARD_OF_CLIENT, position=position, limit=limit, scope=scope.client_id)
-
-
-def partition_name(month: datetime) -> str:
-    return f"events_{month:%Y_%m}"

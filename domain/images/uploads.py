@@ -1,18 +1,17 @@
 """Accepting an image that a device sent: at most once, and durable before anybody is told so.
 
 By the time these are called the bytes are already safe in the blob store; here the row that names them is
-written together with the device's vitals, the events and the job that will look at the image.
+written together with the event and the job that will look at the image.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Interval, and_, bindparam, exists, false, func, literal, or_, select, update
+from sqlalchemy import Interval, and_, bindparam, exists, false, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import TEXT, insert
 
-from domain.devices.models import devices
-from domain.devices.reports import VITALS, ReportingDevice, Vitals, emit_check_in, hold_reporting_device
+from domain.devices.wakes import ReportingDevice
 from domain.images.formats import CONTENT_TYPES
 from domain.images.models import ImageSource, ImageStatus, images
 from domain.kit.errors import Conflict
@@ -49,7 +48,6 @@ class Accepted:
 
     image_id: str
     duplicate: bool
-    device: ReportingDevice
 
 
 class _Outcome(Row):
@@ -103,23 +101,10 @@ _new = (
     .returning(images.c.id)
     .cte("new")
 )
-_captured = select(func.count()).select_from(_new).scalar_subquery()
-_seen = (
-    update(devices)
-    .where(devices.c.id == bindparam("device_id", type_=Id))
-    .values(
-        last_seen_at=func.now(),
-        failures_in_a_row=0,
-        total_captures=devices.c.total_captures + _captured,
-        **VITALS,
-    )
-    .returning(devices.c.id)
-    .cte("seen")
-)
 _ACCEPT = Statement(
-    select(_duplicate.c.id.label("duplicate_id"), _duplicate.c.sha256.label("duplicate_sha256")).select_from(
-        _seen.outerjoin(_duplicate, literal(True))
-    ),
+    select(_duplicate.c.id.label("duplicate_id"), _duplicate.c.sha256.label("duplicate_sha256"))
+    .select_from(select(literal(True)).subquery().outerjoin(_duplicate, true()))
+    .add_cte(_new),
     _Outcome,
 )
 
@@ -130,19 +115,17 @@ def blob_key(image_id: str, content_type: str, sha256: str, received_at: datetim
     return f"originals/{stem}.{CONTENT_TYPES[content_type]}"
 
 
-async def accept_upload(tx: Transaction, scope: Scope, device_id: str, upload: Upload, vitals: Vitals) -> Accepted:
-    """Write the image of a device, unless it is there already.
+async def accept_upload(tx: Transaction, scope: Scope, device: ReportingDevice, upload: Upload) -> Accepted:
+    """Write the image of a device that is held, unless it is there already.
 
     It is a duplicate when the device sent the same bytes within 24 hours, or the same idempotency key ever.
-    Raises Conflict when the key was used for other bytes, NotFound and Denied as `hold_reporting_device`.
+    Raises Conflict when the key was used for other bytes.
     """
-    vitals.checked()
-    device = await hold_reporting_device(tx, scope, device_id)
     outcome = await tx.one(
         _ACCEPT,
         id=upload.image_id,
         client_id=device.client_id,
-        device_id=device_id,
+        device_id=device.id,
         source=ImageSource.DEVICE.value,
         status=ImageStatus.RECEIVED.value,
         content_type=upload.content_type,
@@ -154,24 +137,22 @@ async def accept_upload(tx: Transaction, scope: Scope, device_id: str, upload: U
         idempotency_key=upload.idempotency_key,
         window=DUPLICATE_WINDOW,
         lease=LEASE,
-        **asdict(vitals),
     )
     duplicate = outcome and outcome.duplicate_id
-    emit_check_in(tx, scope, device, vitals)
     if outcome and duplicate:
         if outcome.duplicate_sha256 != upload.sha256:
             raise Conflict("This Idempotency-Key was used for another image.", code="IDEMPOTENCY_KEY_REUSED")
-        return Accepted(duplicate, True, device)
+        return Accepted(duplicate, True)
     tx.enqueue(PROCESS_IMAGE, image_id=upload.image_id)
     tx.emit(
         scope,
         "image.received",
         client_id=device.client_id,
         subject=("Image", upload.image_id),
-        deviceId=device_id,
+        deviceId=device.id,
         sizeBytes=upload.size,
     )
-    return Accepted(upload.image_id, False, device)
+    return Accepted(upload.image_id, False)
 
 
 def new_upload(

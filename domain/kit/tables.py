@@ -3,7 +3,7 @@
 Constraints are named by convention from the first day, so that a migration can always name one.
 """
 
-from sqlalchemy import Column, DateTime, ForeignKey, MetaData, Text, text
+from sqlalchemy import Column, DateTime, ForeignKey, MetaData, Text, TextClause, text
 from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData(
@@ -56,5 +56,5 @@ def one_of(column: str, values: type) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"  # type: ignore[attr-defined]
 
 
-def text_column(name: str, *, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=nullable)
+def text_column(name: str, *, nullable: bool = False, server_default: TextClause | None = None) -> Column[str]:
+    return Column(name, Text, nullable=nullable, server_default=server_default)

@@ -7,6 +7,7 @@ given when bytes and row are safe. Nothing is decoded here.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,15 +17,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from domain.devices.queries import device_by_key
-from domain.devices.reports import ReportingDevice, Vitals, check_in, upload_failed
+from domain.devices.wakes import Wake, WakeReport, hold_reporting_device, record_wakes
 from domain.images.formats import Completeness, NotAnImage
 from domain.images.uploads import Accepted, Upload, accept_upload, new_upload
+from domain.kit.batches import Batches
 from domain.kit.blobs import Staged
+from domain.kit.correlation import correlation_id
 from domain.kit.errors import Denied, Invalid, NotFound, Refusal, Unavailable
 from domain.kit.limits import per_minute
-from domain.kit.scope import Scope
+from domain.kit.scope import SYSTEM, Scope
 from domain.kit.transactions import transaction
 from domain.users.principals import Permission, PrincipalKind
+from domain.wakes.exchange import Arrival, check_in, exchange
 from resolvers.context import Services
 from server import metrics
 from server.errors import HttpProblem
@@ -43,6 +47,7 @@ class DeviceRoutes:
         self._services = services
         self._limit: RateLimitItem = per_minute(settings.device_reports_per_minute, "device reports")
         self._uploading = asyncio.Semaphore(settings.uploads_at_once)
+        self._check_ins = Batches(self._check_in, key=lambda arrival: arrival.device_id)
 
     def routes(self) -> list[Route]:
         return [
@@ -53,21 +58,24 @@ class DeviceRoutes:
     async def post_image(self, request: Request) -> Response:
         """201 with the new image's id, or 200 with the first one's when these bytes came before."""
         try:
-            accepted = await self._receive(request)
+            accepted, following = await self._receive(request)
         except (Refusal, HttpProblem) as error:
             metrics.uploads.labels(error.code).inc()
             raise
         metrics.uploads.labels("duplicate" if accepted.duplicate else "accepted").inc()
-        body = {"imageId": accepted.image_id, "duplicate": accepted.duplicate, "next": _next(accepted.device)}
+        body = {"imageId": accepted.image_id, "duplicate": accepted.duplicate, "next": following}
         return _json(body, 200 if accepted.duplicate else 201)
 
     async def post_heartbeat(self, request: Request) -> Response:
         """200 with what to do next."""
         scope, device_id = await self._reporter(request)
         report = read_report(request.headers, await _small_object(request))
+        arrival = Arrival(scope, device_id, report.wake, correlation_id.get())
+        return _json({"next": await self._check_ins.do(arrival)}, 200)
+
+    async def _check_in(self, arrivals: list[Arrival]) -> list[dict[str, Any] | Refusal]:
         async with transaction(self._services.database) as tx:
-            device = await check_in(tx, scope, device_id, report.vitals)
-        return _json({"next": _next(device)}, 200)
+            return await check_in(tx, SYSTEM, arrivals)
 
     async def _reporter(self, request: Request) -> tuple[Scope, str]:
         """Who reports, and the id of the device it reports for: itself, or one of its client's."""
@@ -86,7 +94,7 @@ class DeviceRoutes:
         await self._services.limiter.spend_here(self._limit, device_id)
         return principal.scope, device_id
 
-    async def _receive(self, request: Request) -> Accepted:
+    async def _receive(self, request: Request) -> tuple[Accepted, dict[str, Any]]:
         scope, device_id = await self._reporter(request)
         body = ImageBody(request, self._settings.upload_max_bytes)
         if self._uploading.locked():
@@ -101,7 +109,10 @@ class DeviceRoutes:
                     scope, device_id, request, "CUT_OFF", "the connection ended in the middle"
                 ) from None
 
-    async def _store(self, request: Request, scope: Scope, device_id: str, body: ImageBody) -> Accepted:
+    async def _store(
+        self, request: Request, scope: Scope, device_id: str, body: ImageBody
+    ) -> tuple[Accepted, dict[str, Any]]:
+        """The image and what its device is to do next."""
         async with _staging(self._services.blobs.stage()) as staged:
             content_type = await _stream(body.chunks(), staged)
             report = read_report(request.headers, body.metadata)
@@ -124,11 +135,16 @@ class DeviceRoutes:
             await staged.commit(key)
         return await self._accept(scope, device_id, uploads[0], report)
 
-    async def _accept(self, scope: Scope, device_id: str, upload: Upload, report: Report) -> Accepted:
+    async def _accept(
+        self, scope: Scope, device_id: str, upload: Upload, report: Report
+    ) -> tuple[Accepted, dict[str, Any]]:
         blobs = self._services.blobs
         try:
             async with transaction(self._services.database) as tx:
-                accepted = await accept_upload(tx, scope, device_id, upload, report.vitals)
+                device = await hold_reporting_device(tx, scope, device_id)
+                accepted = await accept_upload(tx, scope, device, upload)
+                wake = Wake(scope, device, replace(report.wake, uploaded=True))
+                answers = await exchange(tx, scope, [wake], captured=not accepted.duplicate)
         except Unavailable:
             raise  # perhaps it was committed all the same: a blob too many is swept, one too few is a loss
         except Refusal:
@@ -138,16 +154,19 @@ class DeviceRoutes:
             await blobs.delete_many([upload.blob_key])
         else:
             metrics.upload_bytes.inc(upload.size)
-        return accepted
+        return accepted, answers[device_id]
 
     async def _failed(self, scope: Scope, device_id: str, request: Request, code: str, message: str) -> Invalid:
         """Count a failed upload; returns what to tell the device."""
         try:
-            vitals = read_report(request.headers, {}).vitals
+            said = read_report(request.headers, {}).wake
         except Invalid:
-            vitals = Vitals()
+            said = WakeReport()
         async with transaction(self._services.database) as tx:
-            await upload_failed(tx, scope, device_id, vitals, code=code, message=message)
+            device = await hold_reporting_device(tx, scope, device_id)
+            wake = Wake(scope, device, replace(said, uploaded=False))
+            await record_wakes(tx, scope, [wake])
+            wake.emit(tx, "device.upload_failed", code=code, message=message)
         return Invalid(f"This cannot be used: {message}.", code=code)
 
 
@@ -193,16 +212,6 @@ async def _small_object(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Invalid("The body is not a JSON object.", code="BAD_JSON")
     return value
-
-
-def _next(device: ReportingDevice) -> dict[str, Any]:
-    """What a device is to do until it wakes again; config and commands are filled by their own features."""
-    return {
-        "wakeInSeconds": device.wake_interval_seconds,
-        "configVersion": None,
-        "config": None,
-        "commands": [],
-    }
 
 
 def _json(body: dict[str, Any], status: int) -> Response:

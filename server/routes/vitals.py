@@ -1,4 +1,4 @@
-"""What a device says of itself and of its photo, read from headers or from a `metadata` object."""
+"""What a device says of itself and of its photo, read from headers or from a JSON object."""
 
 import base64
 import binascii
@@ -9,17 +9,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.devices.reports import Vitals
+from domain.devices.vitals import Vitals
+from domain.devices.wakes import CommandResult, UpdateProgress, WakeReport
 from domain.kit.errors import Invalid
+from domain.kit.ids import is_id
 
 _HEADERS = {
     "x-battery-v": "batteryV",
     "x-battery-pct": "batteryPct",
     "x-rssi": "rssi",
     "x-firmware": "firmware",
+    "x-uptime-seconds": "uptimeSeconds",
+    "x-free-heap-bytes": "freeHeapBytes",
+    "x-boot-count": "bootCount",
+    "x-reset-reason": "resetReason",
+    "x-temperature-c": "temperatureC",
+    "x-device-time": "deviceTime",
+    "x-sleep-seconds": "sleepSeconds",
+    "x-wake-interval-seconds": "wakeIntervalSeconds",
     "x-captured-at": "capturedAt",
     "x-content-sha256": "sha256",
 }
+_MAX_COMMANDS = 50
+_LONGEST_MESSAGE = 500
+_LONGEST_SLEEP = 90 * 86_400  # seconds
+_MAX_VERSION = 1 << 31
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]+=*):", re.IGNORECASE)
 _SHA256_BYTES = 32
 _LARGEST = 1 << 31
@@ -28,9 +42,9 @@ _YEARS = range(2, 9999)  # asyncpg takes the first and the last moment of a date
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`sha256` is hex, of the bytes as the device has them; None is what it did not say."""
+    """What a device said of itself, and of its photo: `sha256` is hex, of the bytes as the device has them."""
 
-    vitals: Vitals
+    wake: WakeReport
     captured_at: datetime | None
     sha256: str | None
 
@@ -39,20 +53,98 @@ def read_report(headers: Mapping[str, str], metadata: Mapping[str, Any]) -> Repo
     """The report; what `metadata` says goes before the headers. Raises Invalid naming what is malformed."""
     said = {key: headers[name] for name, key in _HEADERS.items() if name in headers}
     said.update({key: value for key, value in metadata.items() if value is not None})
-    vitals = Vitals(
-        battery_v=_number(said, "batteryV"),
-        battery_pct=_number(said, "batteryPct"),
-        rssi=_whole_number(said, "rssi"),
-        firmware=_text(said, "firmware"),
+    version, error = _config(said, headers.get("x-config-version"))
+    wake = WakeReport(
+        vitals=_vitals(said),
+        device_time=_moment(said, "deviceTime"),
+        sleep_seconds=_bounded(said, "sleepSeconds", 0, _LONGEST_SLEEP),
+        wake_interval_seconds=_bounded(said, "wakeIntervalSeconds", 0, _LONGEST_SLEEP),
+        config_version=version,
+        config_error=error,
+        command_results=_command_results(said),
+        update=_update(said),
     )
     # A Content-Digest is that of the whole body, which of a form is more than the image.
     is_form = headers.get("content-type", "").lower().startswith("multipart/")
     content_digest = None if is_form else headers.get("content-digest")
-    return Report(vitals.checked(), _moment(said), _hash(said, content_digest))
+    return Report(wake, _moment(said, "capturedAt"), _hash(said, content_digest))
+
+
+def _vitals(said: Mapping[str, Any]) -> Vitals:
+    return Vitals(
+        battery_v=_number(said, "batteryV"),
+        battery_pct=_number(said, "batteryPct"),
+        rssi=_whole_number(said, "rssi"),
+        firmware=_text(said, "firmware"),
+        uptime_seconds=_whole_number(said, "uptimeSeconds"),
+        free_heap_bytes=_whole_number(said, "freeHeapBytes"),
+        boot_count=_whole_number(said, "bootCount"),
+        reset_reason=_text(said, "resetReason"),
+        temperature_c=_number(said, "temperatureC"),
+    ).checked()
+
+
+def _bounded(said: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
+    number = _whole_number(said, name)
+    if number is not None and not low <= number <= high:
+        raise Invalid(f"{name} must be between {low} and {high}.", argument=name, given=number)
+    return number
+
+
+def _config(said: Mapping[str, Any], header: str | None) -> tuple[int | None, str | None]:
+    """The version of the config that the device runs, and why it refused that version, if it did."""
+    config = said.get("config", {})
+    if not isinstance(config, dict):
+        raise Invalid("config is not an object.", argument="config")
+    version = _bounded({"config.version": config.get("version", header)}, "config.version", 0, _MAX_VERSION)
+    error = _message(config, "error", "config.error")
+    if error is not None and version is None:
+        raise Invalid("config.error is said of a version: config.version is missing.", argument="config.version")
+    return version, error
+
+
+def _command_results(said: Mapping[str, Any]) -> tuple[CommandResult, ...]:
+    commands = said.get("commands", [])
+    if not (isinstance(commands, list) and all(isinstance(one, dict) for one in commands)):
+        raise Invalid("commands is not a list of objects.", argument="commands")
+    if len(commands) > _MAX_COMMANDS:
+        raise Invalid(f"At most {_MAX_COMMANDS} commands are confirmed at once.", argument="commands")
+    return tuple(_command_result(one, f"commands.{at}") for at, one in enumerate(commands))
+
+
+def _command_result(said: Mapping[str, Any], where: str) -> CommandResult:
+    command_id, status = said.get("id"), said.get("status")
+    if not (isinstance(command_id, str) and is_id(command_id)):
+        raise Invalid(f"{where}.id is not the id of a command.", argument=f"{where}.id")
+    if status not in ("DONE", "FAILED"):
+        raise Invalid(f"{where}.status is neither DONE nor FAILED.", argument=f"{where}.status")
+    return CommandResult(command_id, status == "DONE", _message(said, "message", f"{where}.message"))
+
+
+def _update(said: Mapping[str, Any]) -> UpdateProgress | None:
+    update = said.get("update")
+    if update is None:
+        return None
+    if not isinstance(update, dict):
+        raise Invalid("update is not an object.", argument="update")
+    version = _text({"update.version": update.get("version")}, "update.version")
+    if not version or len(version) > 100:
+        raise Invalid("update.version has 1 to 100 characters.", argument="update.version")
+    if update.get("status") not in ("DOWNLOADING", "FAILED"):
+        raise Invalid("update.status is neither DOWNLOADING nor FAILED.", argument="update.status")
+    return UpdateProgress(version, update["status"] == "FAILED", _message(update, "error", "update.error"))
+
+
+def _message(said: Mapping[str, Any], name: str, where: str) -> str | None:
+    """Words of a device for people: cut to a length, without control characters."""
+    text = _text({where: said.get(name)}, where)
+    if text is None:
+        return None
+    return "".join(c if c.isprintable() else " " for c in text[:_LONGEST_MESSAGE]).strip()
 
 
 def _number(said: Mapping[str, Any], name: str) -> float | None:
-    if name not in said:
+    if said.get(name) is None:
         return None
     try:
         return float(said[name])
@@ -76,9 +168,9 @@ def _text(said: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _moment(said: Mapping[str, Any]) -> datetime | None:
+def _moment(said: Mapping[str, Any], name: str) -> datetime | None:
     """ISO 8601 (UTC when it names no zone), or seconds since 1970, which is what small clocks have."""
-    value = said.get("capturedAt")
+    value = said.get(name)
     if value is None:
         return None
     try:
@@ -91,7 +183,7 @@ def _moment(said: Mapping[str, Any]) -> datetime | None:
             raise ValueError(moment.year)
         return moment
     except (ValueError, OverflowError, OSError):
-        raise Invalid("capturedAt is neither ISO 8601 nor seconds since 1970.", argument="capturedAt") from None
+        raise Invalid(f"{name} is neither ISO 8601 nor seconds since 1970.", argument=name) from None
 
 
 def _hash(said: Mapping[str, Any], content_digest: str | None) -> str | None:

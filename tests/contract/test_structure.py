@@ -15,7 +15,7 @@ import domain.images.queries
 from schema import relation
 from tests.contract.documents import graphql_schema
 
-_DATA_ACCESS = {"queries", "commands", "jobs", "reports", "uploads", "log", "sessions"}
+_DATA_ACCESS = {"queries", "commands", "jobs", "wakes", "exchange", "uploads", "log", "sessions"}
 _ACTS_WITHOUT_A_SCOPE = {
     "domain.idempotency.commands.expire_keys": "forgets old keys of every caller; keys belong to callers",
     "domain.users.sessions.check_password": "works on a credential: whose it is, is what it finds out",

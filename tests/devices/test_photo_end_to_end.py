@@ -19,7 +19,13 @@ async def test_a_photo_is_accepted_processed_and_seen_live(stack: Stack, org: Or
         assert answer.json() == {
             "imageId": image_id,
             "duplicate": False,
-            "next": {"wakeInSeconds": 3600, "configVersion": None, "config": None, "commands": []},
+            "next": {
+                "wakeInSeconds": 3600,
+                "configVersion": None,
+                "config": None,
+                "commands": [],
+                "firmware": None,
+            },
         }
         received, ready = (await updates.next())["imageUpdates"], (await updates.next())["imageUpdates"]
     assert (received["type"], received["image"]["id"]) == ("image.received", image_id)

@@ -70,12 +70,12 @@ async def test_both_events_of_an_upload_carry_its_correlation_id(org: Organisati
     device = await org.device()
     answer = await device.upload(photo(), headers={"X-Request-ID": "wake-4711", "X-Battery-V": "3.5"})
     assert answer.headers["x-request-id"] == "wake-4711"
-    types = ["device.checked_in", "image.received", "image.ready"]
+    types = ["image.received", "device.checked_in", "image.ready"]
     events = await logged(org.viewer, 3, types=types)
     assert [event["type"] for event in events] == types
     assert {event["correlationId"] for event in events} == {"wake-4711"}
-    assert events[0]["data"] == {"batteryV": 3.5}
-    assert events[1]["data"]["deviceId"] == device.id
+    assert events[0]["data"]["deviceId"] == device.id
+    assert events[1]["data"] == {"batteryV": 3.5}
     assert events[0]["actorKind"] == events[1]["actorKind"] == "DEVICE"
 
 
@@ -169,6 +169,7 @@ async def test_the_next_wake_follows_the_operator(org: Organisation) -> None:
         "configVersion": None,
         "config": None,
         "commands": [],
+        "firmware": None,
     }
 
 
@@ -191,7 +192,7 @@ async def test_a_heartbeat_tells_vitals_by_header_or_by_body(org: Organisation) 
     answer = await device.heartbeat(headers={"X-Battery-V": "3.3", "X-Firmware": "1"}, json={"rssi": -50})
     assert (answer.status_code, answer.json()) == (
         200,
-        {"next": {"wakeInSeconds": 77, "configVersion": None, "config": None, "commands": []}},
+        {"next": {"wakeInSeconds": 77, "configVersion": None, "config": None, "commands": [], "firmware": None}},
     )
     await device.heartbeat(json={"batteryPct": 50, "firmware": "2", "batteryV": None, "unknown": [1]})
     now = await device_now(org.viewer, device.id)
