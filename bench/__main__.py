@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import psutil
 from rich.console import Console
 
-from bench import fanout, graphql, latency, memory, processing, read_path, startup, uploads, wake_up
+from bench import check_ins, fanout, graphql, latency, memory, processing, read_path, startup, uploads, wake_up
 from bench.fleet import Fleet, opened
 from bench.report import RESULTS, Report, save, show
 
@@ -17,6 +17,7 @@ ON_A_FLEET: dict[str, Callable[[Fleet], Awaitable[Report]]] = {
     "uploads": uploads.measure,
     "processing": processing.measure,
     "latency": latency.measure,
+    "check_ins": check_ins.measure,
     "graphql": graphql.measure,
     "fanout": fanout.measure,
     "memory": memory.measure,

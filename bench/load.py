@@ -86,9 +86,20 @@ def post(spec: dict[str, Any]) -> Callable[[int], Parts]:
     return lambda _: whole
 
 
+def check_ins(spec: dict[str, Any]) -> Callable[[int], Parts]:
+    """Heartbeats, each of another device: `key` and `token` are patterns with a number."""
+    body = b'{"batteryV":3.91,"batteryPct":81,"rssi":-61,"firmware":"1.4.0","bootCount":7,"sleepSeconds":3600}'
+    head = (
+        f"POST /v1/devices/{spec['key']}/heartbeat HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {spec['token']}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    # A step that is prime to the count goes once around before a device comes again.
+    return lambda number: [head.format(number=(number * 7919 + spec["start"]) % spec["devices"]).encode() + body]
+
+
 def run(spec: dict[str, Any]) -> dict[str, Any]:
     """Send until the time is over or the count is reached."""
-    request = {"uploads": uploads, "post": post}[spec["kind"]](spec)
+    request = {"uploads": uploads, "post": post, "check_ins": check_ins}[spec["kind"]](spec)
     connections = [Connection(spec["port"]) for _ in range(spec["connections"])]
     numbers, count = itertools.count(), spec.get("count", sys.maxsize)
     times: list[float] = []

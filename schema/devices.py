@@ -12,6 +12,7 @@ from schema.images import Image, ImageFilter, ImageOrder
 from schema.nodes import Node
 from schema.pages import Connection
 from schema.relation import relation
+from schema.scalars import MacAddress
 
 INACTIVE_AFTER = timedelta(days=7)
 _FAILURES_OF_AN_ERROR = 3
@@ -56,6 +57,10 @@ class Device(Node):
     key: str
     """The operator's own name for it, such as `pantry-cam-001`; unique within its client."""
     name: str
+    mac: MacAddress | None
+    """Its MAC address, as its operator said: the config of this MAC is its config."""
+    labels: list[str]
+    """Groups that it belongs to, in alphabetical order."""
     enabled: bool
     """A disabled device is refused when it reports."""
     wake_interval_seconds: int
@@ -146,16 +151,24 @@ class NewDevice:
     """The client that it belongs to; the caller's own when absent. Admins must say."""
     wake_interval_seconds: int = 3600
     """How long it is to sleep between photos, 10 seconds to 30 days."""
+    mac: MacAddress | None = None
+    """Unique within the client. When absent, a key that is a MAC address is its MAC."""
+    labels: list[str] = strawberry.field(default_factory=list)
+    """Groups that it belongs to: at most 50, of 1 to 64 characters each."""
 
 
 @input_type
 class DeviceChanges:
-    """What to change. What is absent stays as it is; nothing here can be null."""
+    """What to change. What is absent stays as it is; nothing but the MAC address can be null."""
 
     name: str | None = strawberry.UNSET
     enabled: bool | None = strawberry.UNSET
     wake_interval_seconds: int | None = strawberry.UNSET
     """10 seconds to 30 days."""
+    mac: MacAddress | None = strawberry.UNSET
+    """Null takes it away."""
+    labels: list[str] | None = strawberry.UNSET
+    """All of them: what is not among these is taken away."""
 
 
 @object_type

@@ -1,6 +1,7 @@
 """Changing devices as their operators do: registering, renaming, new tokens, deregistering."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,18 +13,30 @@ from domain.clients.queries import clients_by_ids
 from domain.devices.models import DEFAULT_WAKE_INTERVAL, DeviceRow, devices
 from domain.kit.errors import Conflict, Invalid, NotFound
 from domain.kit.ids import new_id
+from domain.kit.macs import checked_mac, mac_in
 from domain.kit.scope import Scope, visible
 from domain.kit.secrets import DEVICE_TOKEN, NewToken, new_token
 from domain.kit.sql import Row, Statement, insertion
 from domain.kit.transactions import Transaction
 
 # What may be changed, and what callers and events call it.
-_TOLD = {"name": "name", "enabled": "enabled", "wake_interval_seconds": "wakeIntervalSeconds"}
+_TOLD = {
+    "name": "name",
+    "enabled": "enabled",
+    "wake_interval_seconds": "wakeIntervalSeconds",
+    "mac": "mac",
+    "labels": "labels",
+}
+_MAY_BE_NULL = {"mac"}
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/=-]{0,62}[A-Za-z0-9])?")
+_MOST_LABELS = 50
+_UNIQUE_MAC = "uq_devices_client_id_mac"
 _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
 
 _INSERT = Statement(
     insertion(
-        devices, "id", "client_id", "key", "name", "wake_interval_seconds", "token_hash", "token_prefix"
+        devices,
+        *("id", "client_id", "key", "name", "mac", "labels", "wake_interval_seconds", "token_hash", "token_prefix"),
     ).values(token_created_at=func.now())
 )
 _HOLD = Statement(
@@ -72,11 +85,13 @@ async def register_device(
     key: str,
     name: str | None = None,
     client_id: str | None = None,
+    mac: str | None = None,
+    labels: Sequence[str] = (),
     wake_interval_seconds: int = DEFAULT_WAKE_INTERVAL,
 ) -> tuple[str, NewToken]:
-    """Make a device; returns its id and its token, whose secret is shown this once.
+    """Make a device; returns its id and its token, whose secret is shown this once. A key that is a MAC is its MAC.
 
-    Raises Invalid for a key that is not 1 to 64 of `A-Z a-z 0-9 . _ : -`, Conflict when it is taken.
+    Raises Invalid for a key that is not 1 to 64 of `A-Z a-z 0-9 . _ : -`, Conflict when key or MAC is taken.
     """
     if not _KEY.fullmatch(key):
         raise Invalid("A key has 1 to 64 letters, digits, dots, colons, hyphens or underscores.", argument="key")
@@ -91,34 +106,49 @@ async def register_device(
             client_id=owner,
             key=key,
             name=checked_name(name or key),
+            mac=mac_in(key) if mac is None else checked_mac(mac),
+            labels=_checked_labels(labels),
             wake_interval_seconds=_checked_interval(wake_interval_seconds),
             token_hash=token.hash,
             token_prefix=token.prefix,
         )
-    except asyncpg.UniqueViolationError:
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == _UNIQUE_MAC:
+            raise _mac_taken() from None
         raise Conflict("There is already a device with this key.", code="KEY_TAKEN", argument="key") from None
     tx.emit(scope, "device.registered", client_id=owner, subject=("Device", device_id), key=key)
     return device_id, token
 
 
 async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes: Any) -> None:
-    """Set `name`, `enabled`, `wake_interval_seconds`: those that are given, no others. Raises Invalid for None."""
+    """Set `name`, `enabled`, `wake_interval_seconds`, `mac`, `labels`: those that are given, no others.
+
+    Raises Invalid for None where that says nothing (only the MAC can be taken away), Conflict for a MAC that is
+    taken.
+    """
     for name, value in changes.items():
-        if value is None:
+        if value is None and name not in _MAY_BE_NULL:
             raise Invalid("This cannot be null: leave it out to keep it.", argument=_TOLD[name])
     held = await _hold(tx, scope, device_id)
     if "name" in changes:
         changes["name"] = checked_name(changes["name"])
     if "wake_interval_seconds" in changes:
         _checked_interval(changes["wake_interval_seconds"])
+    if changes.get("mac") is not None:
+        changes["mac"] = checked_mac(changes["mac"])
+    if "labels" in changes:
+        changes["labels"] = _checked_labels(changes["labels"])
     changed = {name: value for name, value in changes.items() if getattr(held, name) != value}
     if not changed:
         return
-    await tx.all(
-        _update(frozenset(changed)),
-        device=device_id,
-        **{f"new_{name}": value for name, value in changed.items()},
-    )
+    try:
+        await tx.all(
+            _update(frozenset(changed)),
+            device=device_id,
+            **{f"new_{name}": value for name, value in changed.items()},
+        )
+    except asyncpg.UniqueViolationError:
+        raise _mac_taken() from None
     tx.emit(
         scope,
         "device.updated",
@@ -157,6 +187,24 @@ async def _hold(tx: Transaction, scope: Scope, device_id: str) -> DeviceRow:
     if held is None:
         raise NotFound("There is no such device.", deviceId=device_id)
     return held
+
+
+def _mac_taken() -> Conflict:
+    return Conflict("There is already a device with this MAC address.", code="MAC_TAKEN", argument="mac")
+
+
+def _checked_labels(labels: Sequence[str]) -> list[str]:
+    """Each once, in alphabetical order."""
+    for label in labels:
+        if not _LABEL.fullmatch(label):
+            raise Invalid(
+                "A label has 1 to 64 letters, digits and any of . _ : / = - between them.",
+                argument="labels",
+                given=label[:100],
+            )
+    if len(set(labels)) > _MOST_LABELS:
+        raise Invalid(f"A device has at most {_MOST_LABELS} labels.", argument="labels")
+    return sorted(set(labels))
 
 
 def _checked_interval(seconds: int) -> int:

@@ -13,9 +13,11 @@ from typing import Any
 
 import jwt
 from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.clients.models import clients
 from domain.devices.models import devices
+from domain.kit.batches import Batches
 from domain.kit.errors import Unauthenticated
 from domain.kit.secrets import CLIENT_TOKEN, DEVICE_TOKEN, hash_token
 from domain.kit.sql import Database, Statement
@@ -52,11 +54,11 @@ _CLIENT_TOKEN_USED = Statement(
     )
     .values(token_last_used_at=func.now())
 )
-_BY_DEVICE_TOKEN = Statement(
-    select(devices.c.id, devices.c.client_id, devices.c.key)
+_BY_DEVICE_TOKENS = Statement(
+    select(devices.c.id, devices.c.client_id, devices.c.key, devices.c.token_hash)
     .join(clients, clients.c.id == devices.c.client_id)
     .where(
-        devices.c.token_hash == bindparam("hash"),
+        devices.c.token_hash == func.any(bindparam("hashes", type_=ARRAY(TEXT))),
         devices.c.deregistered_at.is_(None),
         clients.c.deleted_at.is_(None),
     )
@@ -76,6 +78,7 @@ class Authenticator:
         self._secret_key = secret_key
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._generation = 0
+        self._devices: Batches[str, Principal] = Batches(self._by_device_tokens, key=lambda one: one)
 
     def forget(self) -> None:
         """Something changed that any credential may depend on: ask the database again from now on."""
@@ -115,10 +118,17 @@ class Authenticator:
         return await self._user(credential)
 
     async def _device(self, token: str) -> Principal:
-        row = await self._database.one(_BY_DEVICE_TOKEN, hash=hash_token(token))
-        if row is None:
-            raise _unknown("device token")
-        return device_principal(row.id, row.client_id, row.key)
+        # Thousands of devices that wake by the hour, each seen again when it is long forgotten here: they share
+        # their questions to the database.
+        return await self._devices.do(hash_token(token))
+
+    async def _by_device_tokens(self, hashes: list[str]) -> list[Principal | Exception]:
+        rows = {row.token_hash: row for row in await self._database.all(_BY_DEVICE_TOKENS, hashes=hashes)}
+        found = (rows.get(one) for one in hashes)
+        return [
+            _unknown("device token") if row is None else device_principal(row.id, row.client_id, row.key)
+            for row in found
+        ]
 
     async def _client(self, token: str) -> Principal:
         row = await self._database.one(_BY_CLIENT_TOKEN, hash=hash_token(token))

@@ -14,23 +14,26 @@ branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
 _REGISTERED = sa.text("deregistered_at IS NULL")
-_ADDED = (
-    sa.Column("mac", sa.Text()),
-    sa.Column("labels", ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
-    sa.Column("next_wake_at", sa.DateTime(timezone=True)),
-    sa.Column("stays_awake", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-    sa.Column("reported_wake_interval_seconds", sa.Integer()),
-    sa.Column("reported_clock_at", sa.DateTime(timezone=True)),
-    sa.Column("presence", sa.Text(), server_default=sa.text("'NEW'"), nullable=False),
-    sa.Column("presence_since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-    sa.Column("presence_due_at", sa.DateTime(timezone=True)),
-    sa.Column("marked_inactive_at", sa.DateTime(timezone=True)),
-)
+
+
+def _added() -> list[sa.Column[object]]:
+    return [
+        sa.Column("mac", sa.Text()),
+        sa.Column("labels", ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("next_wake_at", sa.DateTime(timezone=True)),
+        sa.Column("stays_awake", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("reported_wake_interval_seconds", sa.Integer()),
+        sa.Column("reported_clock_at", sa.DateTime(timezone=True)),
+        sa.Column("presence", sa.Text(), server_default=sa.text("'NEW'"), nullable=False),
+        sa.Column("presence_since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("presence_due_at", sa.DateTime(timezone=True)),
+        sa.Column("marked_inactive_at", sa.DateTime(timezone=True)),
+    ]
 
 
 def upgrade() -> None:
-    for column in _ADDED:
-        op.add_column("devices", column.copy())
+    for column in _added():
+        op.add_column("devices", column)
     # Devices that reported before: the next sweep says how they are by now.
     op.execute(
         "UPDATE devices SET presence = 'ONLINE', presence_since = last_seen_at, presence_due_at = last_seen_at, "
@@ -68,5 +71,5 @@ def downgrade() -> None:
     op.drop_table("device_telemetry")
     for name in ("ix_devices_presence_due", "ix_devices_labels", "uq_devices_client_id_mac"):
         op.drop_index(name, table_name="devices")
-    for column in _ADDED:
+    for column in _added():
         op.drop_column("devices", column.name)
