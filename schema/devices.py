@@ -7,6 +7,7 @@ import strawberry
 
 from domain.devices.models import DeviceRow
 from schema.clients import Client
+from schema.configs import DeviceConfig
 from schema.describe import computed, enum, input_type, object_type
 from schema.images import Image, ImageFilter, ImageOrder
 from schema.nodes import Node
@@ -107,6 +108,10 @@ class Device(Node):
     @relation
     async def client(self) -> Client:
         """The client that it belongs to."""
+
+    @relation
+    async def config(self) -> DeviceConfig | None:
+        """What it is to run and what it said of that; null when it has no config and never told of one."""
 
     @relation
     async def images(

@@ -7,6 +7,7 @@ from types import TracebackType
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from domain.configs.wakes import mark_overdue
 from domain.devices.models import device_telemetry
 from domain.events.models import events
 from domain.idempotency.commands import expire_keys
@@ -35,6 +36,7 @@ class Schedule:
         for job, interval in (
             (self._resend_overdue_images, timedelta(seconds=5)),
             (self._make_partitions, timedelta(hours=6)),
+            (self._mark_overdue_configs, timedelta(minutes=1)),
             (self._expire_keys, timedelta(hours=1)),
             (self._delete_ended_sessions, timedelta(hours=6)),
         ):
@@ -63,6 +65,10 @@ class Schedule:
     async def _make_partitions(self) -> None:
         for table in (events, device_telemetry):
             await make_partitions(self._database, SYSTEM, table)
+
+    async def _mark_overdue_configs(self) -> None:
+        async with transaction(self._database) as tx:
+            await mark_overdue(tx, SYSTEM)
 
     async def _expire_keys(self) -> None:
         await expire_keys(self._database)

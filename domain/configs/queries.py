@@ -19,7 +19,7 @@ from domain.configs.models import (
     configs,
     device_config_states,
 )
-from domain.devices.models import devices
+from domain.devices.models import DeviceRow, devices
 from domain.devices.queries import prefix_query
 from domain.kit.errors import Invalid
 from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged, projected
@@ -150,6 +150,12 @@ _DESIRED = Statement(
     .where(devices.c.id == bindparam("device"), visible(configs.c.client_id)),
     ConfigRow,
 )
+_DEVICES = Statement(
+    select(configs.c.id.label("config_id"), *(devices.c[name] for name in DeviceRow.__annotations__))
+    .join(devices, _runs)
+    .where(configs.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(configs.c.client_id)),
+    DeviceRow,
+)
 
 
 @lru_cache(maxsize=512)
@@ -253,6 +259,13 @@ async def configs_of_devices(db: Runner, scope: Scope, device_ids: Sequence[str]
     """What each device is to run and what it made of it; None for one that has no config and never told of one."""
     rows = {row.device_id: row for row in await db.all(_OF_DEVICES, ids=list(device_ids), scope=scope.client_id)}
     return [rows.get(device_id) for device_id in device_ids]
+
+
+async def devices_of_configs(db: Runner, scope: Scope, config_ids: Sequence[str]) -> list[DeviceRow | None]:
+    """The registered device that has each config's MAC; None where there is none."""
+    rows = await db.all(_DEVICES, ids=list(config_ids), scope=scope.client_id)
+    found = {row["config_id"]: row for row in rows}
+    return [found.get(config_id) for config_id in config_ids]
 
 
 async def desired_config(db: Runner, scope: Scope, device_id: str) -> ConfigRow | None:

@@ -120,12 +120,12 @@ def check_effective(validator: Validator | None, content: Content) -> None:
     violations = validator.violations(content.value) if validator else []
     if violations:
         first = violations[0]
-        at = first["path"] or "the top"
+        at = first.path or "the top"
         raise Invalid(
-            f"This does not satisfy the schema of the client's configs: at {at}, {first['message']}.",
+            f"This does not satisfy the schema of the client's configs: at {at}, {first.message}.",
             code="SCHEMA_VIOLATION",
             argument="content",
-            violations=violations,
+            violations=[violation.told() for violation in violations],
         )
 
 

@@ -6,6 +6,7 @@ schema is kept: references that lead out of it, round in a circle, or fan out wi
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -40,8 +41,18 @@ _NAMED = ("dependencies", "dependentSchemas", "patternProperties", "properties")
 _DEFINITIONS = ("$defs", "definitions")
 _MOVING = ("$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef")
 
-Violation = dict[str, str]
-"""`path` (a JSON pointer into the content), `message`, `schemaPath` (a pointer into the schema)."""
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """`path` is a JSON pointer into the content, `schema_path` one into the schema."""
+
+    path: str
+    message: str
+    schema_path: str
+
+    def told(self) -> dict[str, str]:
+        """As details of an error."""
+        return {"path": self.path, "message": self.message, "schemaPath": self.schema_path}
 
 
 class Validator:
@@ -61,13 +72,8 @@ class Validator:
             return []
         found: list[Violation] = []
         for error in self._compiled.iter_errors(content):
-            found.append(
-                {
-                    "path": pointer(error.instance_path),
-                    "message": error.message[:300],
-                    "schemaPath": pointer(error.schema_path),
-                }
-            )
+            path, schema_path = pointer(error.instance_path), pointer(error.schema_path)
+            found.append(Violation(path, error.message[:300], schema_path))
             if len(found) == MAX_VIOLATIONS:
                 break
         return found

@@ -316,7 +316,7 @@ async def _revise(tx: Transaction, bases: dict[str, dict[str, Any]], validator: 
             changed[row.id] = content.text
             if violations := validator.violations(content.value) if validator else []:
                 failures += 1
-                told += [{"mac": row.mac, **violation} for violation in violations]
+                told += [{"mac": row.mac, **violation.told()} for violation in violations]
         if failures and len(told) >= _MAX_TOLD:
             break
         if changed:

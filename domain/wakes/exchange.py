@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from domain.configs import wakes as configs
 from domain.devices.wakes import AWAKE, Wake, WakeReport, hold_reporting_devices, record_wakes, refused
 from domain.kit.errors import Refusal
 from domain.kit.scope import Scope
@@ -18,7 +19,7 @@ from domain.kit.transactions import Transaction
 Answers = dict[str, dict[str, Any]]
 """By the device's id: the keys of `next` that a feature fills."""
 
-_FEATURES: tuple[Callable[[Transaction, Scope, Sequence[Wake]], Awaitable[Answers]], ...] = ()
+_FEATURES: tuple[Callable[[Transaction, Scope, Sequence[Wake]], Awaitable[Answers]], ...] = (configs.answer_wakes,)
 
 
 @dataclass(frozen=True, slots=True)

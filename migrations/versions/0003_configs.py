@@ -52,7 +52,7 @@ def upgrade() -> None:
             ["template_id"], ["config_templates.id"], name=op.f("fk_config_versions_template_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_config_versions")),
-        sa.UniqueConstraint("document_id", "number", name=op.f("uq_config_versions_document_id")),
+        sa.UniqueConstraint("document_id", "number", name=op.f("uq_config_versions_document_id_number")),
     )
     op.create_table(
         "config_schemas",
@@ -122,7 +122,7 @@ def _configs() -> None:
         sa.ForeignKeyConstraint(["client_id"], ["clients.id"], name=op.f("fk_configs_client_id")),
         sa.ForeignKeyConstraint(["template_id"], ["config_templates.id"], name=op.f("fk_configs_template_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_configs")),
-        sa.UniqueConstraint("client_id", "mac", name=op.f("uq_configs_client_id")),
+        sa.UniqueConstraint("client_id", "mac", name=op.f("uq_configs_client_id_mac")),
     )
     op.create_index("ix_configs_template_id", "configs", ["template_id", "id"])
     op.create_index(
