@@ -72,7 +72,7 @@ class ConfigQuery:
         to: int,
         client_id: strawberry.ID | None = None,
     ) -> ConfigDiff:
-        """What changed between two versions of a config, deleted ones included, in either direction."""
+        """What changed between two versions of a config, in either direction."""
         ctx = info.context
         config = await _config_of(ctx, mac, client_id)
         found = await queries.versions_numbered(ctx.db, ctx.scope, [config.id], [from_, to])

@@ -8,7 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain.configs.models import ConfigRow, TemplateRow
-from domain.kit.scope import ActorKind
+from schema.actors import ActorKind
 from schema.clients import Client
 from schema.describe import computed, enum, input_type, object_type
 from schema.nodes import Node

@@ -7,15 +7,13 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain.events.queries import event_cursor
-from domain.kit.scope import ActorKind
+from schema.actors import ActorKind
 from schema.configs import Config
 from schema.describe import computed, enum, input_type, object_type
 from schema.devices import Device
 from schema.images import Image
 from schema.nodes import Node
 from schema.relation import relation
-
-enum(ActorKind)
 
 
 @enum

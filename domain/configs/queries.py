@@ -145,7 +145,7 @@ _OF_DEVICES = Statement(
     DeviceConfigRow,
 )
 _DESIRED = Statement(
-    select(configs.c.id, configs.c.revision, configs.c.effective)
+    select(configs.c.id, configs.c.revision, configs.c.effective, devices.c.enabled)
     .join(devices, and_(_runs, _live))
     .where(devices.c.id == bindparam("device"), visible(configs.c.client_id)),
     ConfigRow,

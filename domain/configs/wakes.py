@@ -38,7 +38,7 @@ REFUSED_FOR = timedelta(days=1)
 """How long a refused revision is not offered again."""
 OVERDUE_AFTER = 3
 """After so many wake intervals in which a device that was offered a config came and did not confirm it."""
-_MOST = 2**53  # no JSON number beyond is what it says
+_MOST = 2**31 - 1  # of an Int in GraphQL
 _CHANGING = (
     "reported_version",
     "reported_at",
