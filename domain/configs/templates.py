@@ -338,7 +338,7 @@ def _effective_of(row: ConfigRow, base: dict[str, Any]) -> Content:
     try:
         return effective_content(base, _content(row.content))
     except Invalid as refusal:
-        raise Invalid(f"{row.mac}: {refusal.message}", argument="content", mac=row.mac, **refusal.details) from None
+        raise Invalid(f"{row.mac}: {refusal.message}", **{**refusal.details, "mac": row.mac}) from None
 
 
 async def _extending(tx: Transaction, template_ids: list[str]) -> AsyncIterator[list[ConfigRow]]:

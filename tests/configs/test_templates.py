@@ -211,9 +211,10 @@ async def test_a_template_of_a_thousand_configs_is_saved_in_time(org: Organisati
     await fetched(
         database_url,
         "INSERT INTO configs (id, client_id, mac, template_id, version, revision, content, effective) "
-        "SELECT gen_random_uuid(), $1::text::uuid, regexp_replace(lpad(to_hex(n), 12, '0'), '(..)(?!$)', '\\1-', 'g'),"
-        " $2::text::uuid, 1, nextval('config_revisions'), json_build_object('name', n),"
-        " json_build_object('n', 1, 'name', n) FROM generate_series(1, 1234) AS n",
+        "SELECT gen_random_uuid(), $1::text::uuid,"
+        " regexp_replace(lpad(to_hex(n), 12, '0'), '(..)(?!$)', '\\1-', 'g'), $2::text::uuid, 1,"
+        " nextval('config_revisions'), json_build_object('name', n), json_build_object('n', 1, 'name', n)"
+        " FROM generate_series(1, 1234) AS n",
         org.id,
         template["id"],
     )

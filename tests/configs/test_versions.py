@@ -20,7 +20,7 @@ from tests.configs.operations import (
 from tests.support.api import Organisation
 from tests.support.log import logged
 
-DIFF = """query ($mac: MacAddress!, $from: Int!, $to: Int!) { configDiff(mac: $mac, from: $from, to: $to) {
+DIFF = """query ($mac: MacAddress!, $old: Int!, $new: Int!) { configDiff(mac: $mac, from: $old, to: $new) {
   before { number } after { number } patch } }"""
 
 
@@ -62,20 +62,20 @@ async def test_a_diff_makes_one_version_of_another(org: Organisation) -> None:
     for content in contents:
         await save(org.operator, mac, content)
     for from_, to in ((1, 2), (2, 1), (2, 2)):
-        diff = (await org.operator.run(DIFF, mac=mac, **{"from": from_, "to": to}))["configDiff"]
+        diff = (await org.operator.run(DIFF, mac=mac, old=from_, new=to))["configDiff"]
         assert (diff["before"]["number"], diff["after"]["number"]) == (from_, to)
         assert JsonPatch(diff["patch"]).apply(contents[from_ - 1]) == contents[to - 1]
     assert diff["patch"] == []
-    error = await org.operator.refused(DIFF, mac=mac, **{"from": 1, "to": 3})
+    error = await org.operator.refused(DIFF, mac=mac, old=1, new=3)
     assert error["extensions"]["details"] == {"argument": "to", "version": 3}
-    assert await org.operator.code(DIFF, mac=new_mac(), **{"from": 1, "to": 3}) == "NOT_FOUND"
+    assert await org.operator.code(DIFF, mac=new_mac(), old=1, new=3) == "NOT_FOUND"
 
 
 async def test_a_diff_of_the_largest_contents_holds_nobody_up(org: Organisation) -> None:
     mac = new_mac()
     await save(org.operator, mac, {"a": list(range(4000))})
     await save(org.operator, mac, {"a": list(range(4000, 0, -1))})
-    diffing = asyncio.create_task(org.operator.run(DIFF, mac=mac, **{"from": 1, "to": 2}))
+    diffing = asyncio.create_task(org.operator.run(DIFF, mac=mac, old=1, new=2))
     beside = [await org.operator.run("{ viewer { kind } }") for _ in range(5)]
     assert len(beside) == 5
     assert len((await diffing)["configDiff"]["patch"]) > 1000
