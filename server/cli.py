@@ -129,7 +129,7 @@ def export_schema(
 def import_configs(
     folder: Folder,
     client: ClientName,
-    dry_run: Annotated[bool, typer.Option(help="Say what would happen, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
     note: Annotated[str | None, typer.Option(help="Why, for the versions that are made.")] = None,
 ) -> None:
     """Save a folder of JSON files, named by MAC address, as configs. Ends with 1 when a file was skipped."""
@@ -150,7 +150,7 @@ def export_configs(
     folder: Folder,
     client: ClientName,
     effective: Annotated[
-        bool, typer.Option(help="What devices get, templates included, instead of each config's own content.")
+        bool, typer.Option("--effective", help="What devices get, templates included, not configs' own content.")
     ] = False,
 ) -> None:
     """Write a client's configs as JSON files, named by MAC address. Nobody ever finds half a file."""

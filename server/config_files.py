@@ -4,6 +4,7 @@ Import takes what it can and says of every other file why not. Export writes eac
 puts it in its place, so that whoever reads the folder meanwhile never finds half a config.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -79,7 +80,7 @@ async def export_configs(
     database = await connect_database(settings, "export")
     try:
         scope = Scope(ActorKind.SYSTEM, None, await _client_id(database, client))
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         written, after = 0, None
         while True:
             page = await list_configs(database, scope, order="MAC_ASC", first=_PAGE, after=after)
@@ -93,6 +94,13 @@ async def export_configs(
                 return written
     finally:
         await database.close()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Invalid(f"The folder {folder} cannot be made: {error.strerror}.") from None
 
 
 def _files(folder: Path) -> list[Path]:
@@ -126,11 +134,25 @@ def _read(path: Path, seen: dict[str, str]) -> tuple[str, Any]:
             raise Invalid("this is no file")
         if path.stat().st_size > _LARGEST:
             raise Invalid(f"the file has more than {_LARGEST} bytes")
-        return mac, orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
+        # Not by orjson, which would round large integers and pass over keys that are there twice.
+        return mac, json.loads(path.read_bytes(), object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
         raise Invalid(f"this is no JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
+    except UnicodeDecodeError:
+        raise Invalid("this is no JSON: it is not in UTF-8") from None
+    except (RecursionError, ValueError) as error:
+        raise Invalid(f"this cannot be read: {error}") from None
     except OSError as error:
         raise Invalid(f"the file cannot be read: {error.strerror}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:100]!r} is there twice")
+    return value
 
 
 async def _save(
@@ -154,11 +176,10 @@ def _told(refusal: Refusal) -> str:
 
 
 def _write(path: Path, content: Any) -> None:
-    """Write a file whole, or not at all."""
+    """Write a file whole, or not at all. It is its owner's alone to read, for it may hold passwords."""
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o600)  # contents may hold passwords
             file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
             file.flush()
             os.fsync(handle)
