@@ -9,13 +9,17 @@ from typing import Any
 from graphql import GraphQLEnumType, GraphQLInputObjectType
 
 import domain
+import domain.configs.queries
 import domain.devices.queries
 import domain.events.queries
 import domain.images.queries
 from schema import relation
 from tests.contract.documents import graphql_schema
 
-_DATA_ACCESS = {"queries", "commands", "jobs", "wakes", "exchange", "uploads", "log", "sessions"}
+_DATA_ACCESS = {
+    *("queries", "commands", "jobs", "wakes", "exchange", "uploads", "log", "sessions"),
+    *("templates", "rules", "history"),
+}
 _ACTS_WITHOUT_A_SCOPE = {
     "domain.idempotency.commands.expire_keys": "forgets old keys of every caller; keys belong to callers",
     "domain.users.sessions.check_password": "works on a credential: whose it is, is what it finds out",
@@ -25,10 +29,12 @@ _ACTS_WITHOUT_A_SCOPE = {
 }
 _ORDERS = {
     "DeviceOrder": domain.devices.queries.ORDERS,
+    "ConfigOrder": domain.configs.queries.ORDERS,
     "ImageOrder": domain.images.queries.ORDERS,
 }
 _FILTERS = {
     "DeviceFilter": domain.devices.queries._CONDITIONS,
+    "ConfigFilter": domain.configs.queries._CONDITIONS,
     "ImageFilter": domain.images.queries._CONDITIONS,
     "EventFilter": domain.events.queries._CONDITIONS,
 }

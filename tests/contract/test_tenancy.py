@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.configs.operations import DELETE, SCHEMA, save, save_template
 from tests.contract.documents import id_arguments
 from tests.support.api import Organisation, TestDevice
 from tests.support.live import Socket
@@ -34,7 +35,59 @@ class _Case:
     document: str
 
 
+_MAC = "00-00-00-00-00-01"
+_DELETED = "00-00-00-00-00-02"
+_ID = "mutation ($id: ID!) "
+_CONFIGS = "query ($id: ID!) { configs(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
+_OF_CONFIGS = {
+    "Query.config.clientId": _Case(
+        "client", None, f'query ($id: ID!) {{ config(mac: "{_MAC}", clientId: $id) {{ id }} }}'
+    ),
+    "Query.configDiff.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f'query ($id: ID!) {{ configDiff(mac: "{_MAC}", from: 1, to: 1, clientId: $id) {{ patch }} }}',
+    ),
+    "Query.configs.filter.clientId": _Case("client", [], _CONFIGS % "{clientId: $id}"),
+    "Query.configs.filter.templateId": _Case("template", [], _CONFIGS % "{templateId: $id}"),
+    "Query.configTemplate.id": _Case("template", None, "query ($id: ID!) { configTemplate(id: $id) { id } }"),
+    "Query.configTemplate.clientId": _Case(
+        "client", None, 'query ($id: ID!) { configTemplate(name: "same", clientId: $id) { id } }'
+    ),
+    "Query.configSchema.clientId": _Case(
+        "client", None, "query ($id: ID!) { configSchema(clientId: $id) { schema } }"
+    ),
+    "Mutation.saveConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ saveConfig(mac: "{_MAC}", content: {{x: 1}}, clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.rollbackConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ rollbackConfig(mac: "{_MAC}", toVersion: 1, clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.deleteConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ deleteConfig(mac: "{_MAC}", clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.restoreConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ restoreConfig(mac: "{_DELETED}", clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.saveConfigTemplate.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f'{_ID}{{ saveConfigTemplate(name: "same", content: {{x: 1}}, clientId: $id) {{ id }} }}',
+    ),
+    "Mutation.deleteConfigTemplate.id": _Case(
+        "spare", "NOT_FOUND", f"{_ID}{{ deleteConfigTemplate(id: $id) {{ id }} }}"
+    ),
+    "Mutation.setConfigSchema.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f"{_ID}{{ setConfigSchema(schema: {{minProperties: 0}}, clientId: $id) {{ failed }} }}",
+    ),
+    "Mutation.removeConfigSchema.clientId": _Case(
+        "client", "NOT_FOUND", f"{_ID}{{ removeConfigSchema(clientId: $id) {{ id }} }}"
+    ),
+}
 _CASES = {
+    **_OF_CONFIGS,
     "Query.client.id": _Case("client", None, "query ($id: ID!) { client(id: $id) { id } }"),
     "Query.device.id": _Case("device", None, "query ($id: ID!) { device(id: $id) { id } }"),
     "Query.device.clientId": _Case(
@@ -86,6 +139,10 @@ _CASES = {
     ),
 }
 _LIVE_CASES = {
+    "Subscription.configUpdates.ids": (
+        "config",
+        "subscription ($id: ID!) { configUpdates(ids: [$id]) { config { id } } }",
+    ),
     "Subscription.events.filter.clientId": (
         "client",
         "subscription ($id: ID!) { events(filter: {clientId: $id}) { id } }",
@@ -113,6 +170,9 @@ class _Things:
     device: str
     image: str
     user: str
+    config: str
+    template: str
+    spare: str
     reporter: TestDevice
 
     @classmethod
@@ -120,7 +180,13 @@ class _Things:
         device = await org.device("the-same-key")
         image_id = (await device.upload(photo())).json()["imageId"]
         user = await Person.made(org.admin, "VIEWER", org.id)
-        return cls(org.id, device.id, image_id, user.id, device)
+        template, spare = [await save_template(org.operator, name, {}) for name in ("same", "spare")]
+        config = await save(org.operator, _MAC, {}, extends="same")
+        await save(org.operator, _DELETED, {})
+        await org.operator.run(DELETE, mac=_DELETED)
+        await org.operator.run(SCHEMA, schema={})
+        made = (config["id"], template["id"], spare["id"])
+        return cls(org.id, device.id, image_id, user.id, *made, device)
 
 
 @pytest.fixture
@@ -172,12 +238,15 @@ async def test_ones_own_id_leads_somewhere(org: Organisation, place: str) -> Non
         assert value["totalCount"] > 0
 
 
-@pytest.mark.parametrize("kind", ["client", "device", "image", "user"])
+@pytest.mark.parametrize("kind", ["client", "device", "image", "user", "config", "template"])
 async def test_node_finds_ones_own_things_and_nobody_elses(org: Organisation, theirs: _Things, kind: str) -> None:
     own = await _Things.of(org)
     query = "query ($id: ID!) { node(id: $id) { id __typename } }"
     found = (await org.operator.run(query, id=getattr(own, kind)))["node"]
-    assert found == {"id": getattr(own, kind), "__typename": kind.capitalize()}
+    assert found == {
+        "id": getattr(own, kind),
+        "__typename": {"template": "ConfigTemplate"}.get(kind, kind.capitalize()),
+    }
     assert (await org.operator.run(query, id=getattr(theirs, kind)))["node"] is None
     assert (await org.admin.run(query, id=getattr(theirs, kind)))["node"]["id"] == getattr(theirs, kind)
 
@@ -221,7 +290,7 @@ async def _own_event_after_theirs(stack: Stack, org: Organisation, theirs: _Thin
 
 @pytest.mark.parametrize("place", _LIVE_CASES)
 async def test_another_organisations_events_are_never_delivered(
-    stack: Stack, org: Organisation, theirs: _Things, place: str
+    stack: Stack, org: Organisation, other_org: Organisation, theirs: _Things, place: str
 ) -> None:
     thing, document = _LIVE_CASES[place]
     async with (
@@ -231,6 +300,7 @@ async def test_another_organisations_events_are_never_delivered(
         await listening.subscribe(document, id=getattr(theirs, thing))
         seen = await admins.subscribe(document, id=getattr(theirs, thing))
         assert (await theirs.reporter.upload(photo())).status_code == 201
+        await save(other_org.operator, _MAC, {"changed": True})
         await seen.next()  # whoever may see it was given it, from the same feed
         await _own_event_after_theirs(stack, org, theirs)
         await listening.ping()  # fails on anything that was delivered instead of the answer
@@ -252,5 +322,7 @@ async def _inventory(org: Organisation) -> Any:
     """What an organisation has, for comparing before and after."""
     return await org.operator.run(
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
-        "devices { nodes { id name enabled token { prefix } } } images { totalCount } }"
+        "devices { nodes { id name enabled token { prefix } } } images { totalCount } "
+        "configs { nodes { id version content } totalCount } configTemplates { nodes { id version } } "
+        "configSchema { schema updatedAt } }"
     )
