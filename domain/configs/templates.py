@@ -28,7 +28,7 @@ from domain.kit.transactions import Transaction
 MAX_CHAIN = 5
 """So many templates may stand above each other."""
 MAX_TEMPLATES = 200
-_BATCH = 500
+_BATCH = 1000
 _MAX_TOLD = 20
 
 KEEP: Any = object()
@@ -120,8 +120,7 @@ _EXTENDING = Statement(
         configs.c.id > bindparam("last", type_=Id),
     )
     .order_by(configs.c.id)
-    .limit(_BATCH)
-    .with_for_update(),
+    .limit(_BATCH),  # not locked: whoever changes configs of this client waits for its turn
     ConfigRow,
 )
 _FIRST = "00000000-0000-0000-0000-000000000000"

@@ -243,10 +243,8 @@ async def test_node_finds_ones_own_things_and_nobody_elses(org: Organisation, th
     own = await _Things.of(org)
     query = "query ($id: ID!) { node(id: $id) { id __typename } }"
     found = (await org.operator.run(query, id=getattr(own, kind)))["node"]
-    assert found == {
-        "id": getattr(own, kind),
-        "__typename": {"template": "ConfigTemplate"}.get(kind, kind.capitalize()),
-    }
+    type_name = "ConfigTemplate" if kind == "template" else kind.capitalize()
+    assert found == {"id": getattr(own, kind), "__typename": type_name}
     assert (await org.operator.run(query, id=getattr(theirs, kind)))["node"] is None
     assert (await org.admin.run(query, id=getattr(theirs, kind)))["node"]["id"] == getattr(theirs, kind)
 
