@@ -8,6 +8,7 @@ from typing import Any
 import strawberry
 from strawberry.dataloader import DataLoader
 
+from domain.devices.presence import PresencePolicy
 from domain.events.feed import Feed
 from domain.idempotency.commands import Keeper
 from domain.kit.blobs import BlobStore
@@ -30,6 +31,7 @@ class Services:
     limiter: Limiter
     sessions: SessionPolicy
     keeper: Keeper
+    presence: PresencePolicy
     authenticator: Authenticator
 
 

@@ -1,22 +1,34 @@
 """Devices: root operations, and the relation that leads to them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import strawberry
 
-from domain.devices import commands, queries
+from domain.devices import commands, health, queries, summary, telemetry
 from domain.devices.models import DeviceRow
+from domain.devices.presence import (
+    PRESENCE_READS,
+    STATUS_READS,
+    Presence,
+    StatusState,
+    presence_of,
+    status_of,
+)
 from domain.kit.errors import Invalid, NotFound
 from domain.kit.paging import Page, page_size
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
 from resolvers.operation import columns_of, operation
+from schema.device_health import DeviceSummary
 from schema.devices import Device, DeviceChanges, DeviceFilter, DeviceOrder, DeviceWithToken, NewDevice
 from schema.images import Image
 from schema.pages import Connection
 from schema.relation import answers
 from schema.users import Deleted
+
+_MOST_POINTS = 20_000
 
 
 @strawberry.type
@@ -32,15 +44,15 @@ class DeviceQuery:
     ) -> Page[DeviceRow]:
         """The registered devices that the caller may see. `first` is at most 100."""
         ctx = info.context
-        filters = vars(filter) if filter else {}
         return await queries.list_devices(
             ctx.db,
             ctx.scope,
+            policy=ctx.services.presence,
             order=order.name,
             first=page_size(first),
             after=after,
             columns=columns_of(info),
-            **filters,
+            **filters_of(filter),
         )
 
     @operation(Permission.DEVICES_READ, Device | None)
@@ -61,6 +73,12 @@ class DeviceQuery:
         if key is not None:
             return await queries.device_by_key(ctx.db, ctx.scope, key, client_id)
         return (await queries.devices_by_ids(ctx.db, ctx.scope, [str(id)]))[0]
+
+    @operation(Permission.DEVICES_READ, DeviceSummary)
+    async def device_summary(self, info: Info, client_id: strawberry.ID | None = None) -> summary.DeviceSummary:
+        """The registered devices that the caller may see, in numbers; those of one client, if it is named."""
+        ctx = info.context
+        return await summary.summarize(ctx.db, ctx.scope, ctx.services.presence, client_id)
 
 
 @strawberry.type
@@ -97,6 +115,40 @@ class DeviceMutation:
         async with ctx.transaction() as tx:
             await commands.deregister_device(tx, ctx.scope, id)
         return Deleted(id=id)
+
+
+def filters_of(filter: DeviceFilter | None) -> dict[str, Any]:
+    """A filter as the domain takes it: enums as their values."""
+    filters = dict(vars(filter)) if filter else {}
+    for name in ("presence", "status"):
+        if filters.get(name) is not None:
+            filters[name] = [state.value for state in filters[name]]
+    return filters
+
+
+@answers(Device, "presence", reads=PRESENCE_READS)
+async def presence_of_devices(ctx: Context, devices: Sequence[DeviceRow]) -> list[Presence]:
+    return [presence_of(device, ctx.services.presence) for device in devices]
+
+
+@answers(Device, "status", reads=STATUS_READS)
+async def status_of_devices(ctx: Context, devices: Sequence[DeviceRow]) -> list[StatusState]:
+    return [status_of(device, ctx.services.presence) for device in devices]
+
+
+@answers(Device, "health", reads=health.HEALTH_READS)
+async def health_of_devices(ctx: Context, devices: Sequence[DeviceRow]) -> list[health.DeviceHealth]:
+    return await health.health_of(ctx.db, ctx.scope, devices)
+
+
+@answers(Device, "telemetry", reads=["id"])
+async def telemetry_of_devices(
+    ctx: Context, devices: Sequence[DeviceRow], *, from_: datetime | None, to: datetime | None, points: int
+) -> list[telemetry.Telemetry]:
+    asked = telemetry.window(from_, to, points)
+    if len(devices) * points > _MOST_POINTS:
+        raise Invalid(f"At most {_MOST_POINTS} points of all devices together.", argument="points")
+    return await telemetry.telemetry_of(ctx.db, ctx.scope, [device.id for device in devices], asked)
 
 
 async def _device(ctx: Context, device_id: str) -> DeviceRow:

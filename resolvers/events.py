@@ -31,6 +31,13 @@ from schema.pages import Connection
 from schema.relation import answers
 
 ByIds = Callable[[Runner, Scope, Sequence[str]], Awaitable[Sequence[Any]]]
+
+
+async def _nothing(db: Runner, scope: Scope, ids: Sequence[str]) -> list[None]:
+    """The platform is no node."""
+    return [None] * len(ids)
+
+
 _KINDS: dict[SubjectKind, tuple[Permission, ByIds]] = {
     SubjectKind.DEVICE: (Permission.DEVICES_READ, devices_by_ids),
     SubjectKind.IMAGE: (Permission.IMAGES_READ, images_by_ids),
@@ -38,6 +45,7 @@ _KINDS: dict[SubjectKind, tuple[Permission, ByIds]] = {
     SubjectKind.CONFIG_TEMPLATE: (Permission.CONFIGS_READ, templates_by_ids),
     SubjectKind.CLIENT: (Permission.CLIENTS_READ, clients_by_ids),
     SubjectKind.USER: (Permission.USERS_READ, users_by_ids),
+    SubjectKind.SYSTEM: (Permission.ACCOUNT, _nothing),
 }
 
 

@@ -38,9 +38,9 @@ def input_type(cls: type[T]) -> type[T]:
 E = TypeVar("E", bound=EnumType)
 
 
-def enum(cls: E) -> E:
-    """A GraphQL enum of the domain's."""
-    return strawberry.enum(cls, description=_doc(cls))
+def enum(cls: E, name: str | None = None) -> E:
+    """A GraphQL enum of the domain's, under its own name or another."""
+    return strawberry.enum(cls, name=name, description=_doc(cls))
 
 
 READS = "reads"

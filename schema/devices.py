@@ -1,31 +1,22 @@
 """Devices: the battery cameras that photograph shelves."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import strawberry
 
 from domain.devices.models import DeviceRow
+from domain.devices.presence import PresenceState, StatusState
 from schema.clients import Client
 from schema.configs import DeviceConfig
 from schema.describe import computed, enum, input_type, object_type
+from schema.device_health import DeviceHealth, DevicePresence, DeviceTelemetry
 from schema.images import Image, ImageFilter, ImageOrder
 from schema.nodes import Node
 from schema.pages import Connection
 from schema.relation import relation
 from schema.scalars import MacAddress
-
-INACTIVE_AFTER = timedelta(days=7)
-_FAILURES_OF_AN_ERROR = 3
-
-
-@enum
-class DeviceStatus(StrEnum):
-    """ERROR: its last three uploads failed. INACTIVE: disabled, deregistered or unseen for 7 days."""
-
-    ACTIVE = "ACTIVE"
-    INACTIVE = "INACTIVE"
-    ERROR = "ERROR"
 
 
 @enum
@@ -85,18 +76,42 @@ class Device(Node):
     """Photos accepted so far, duplicates not counted."""
     failed_uploads: int
     """Uploads refused for what they were: cut off, damaged, or no image."""
-    failures_in_a_row: strawberry.Private[int]
+    next_wake_at: datetime | None
+    """When it is due again, by what it said of its sleep and the server's clock."""
+    stays_awake: bool
+    """Whether it said that it does not sleep."""
+    reported_wake_interval_seconds: int | None
+    """The interval that it runs, as it said; differs from `wakeIntervalSeconds` until it took that over."""
+    reported_clock_at: datetime | None
+    """What its own clock showed at its last report; the server's clock then is `lastSeenAt`."""
+    marked_inactive_at: datetime | None
+    """When it was found to have been unseen for long (14 days, unless set otherwise); null while it reports."""
     token_prefix: strawberry.Private[str | None]
     token_created_at: strawberry.Private[datetime | None]
 
-    @computed("enabled", "deregistered_at", "last_seen_at", "failures_in_a_row")
-    def status(self) -> DeviceStatus:
+    @relation
+    async def status(self) -> StatusState:
         """Whether it works, at a glance."""
-        if not self.enabled or self.deregistered_at is not None or self.last_seen_at is None:
-            return DeviceStatus.INACTIVE
-        if datetime.now(UTC) - self.last_seen_at > INACTIVE_AFTER:
-            return DeviceStatus.INACTIVE
-        return DeviceStatus.ERROR if self.failures_in_a_row >= _FAILURES_OF_AN_ERROR else DeviceStatus.ACTIVE
+
+    @relation
+    async def presence(self) -> DevicePresence:
+        """Whether it is there, told by somebody who knows that it sleeps; as of now."""
+
+    @relation
+    async def health(self) -> DeviceHealth:
+        """How well it does: uploads of the last 7 days, battery of the last 21."""
+
+    @relation
+    async def telemetry(
+        self,
+        from_: Annotated[datetime | None, strawberry.argument(name="from")] = None,
+        to: datetime | None = None,
+        points: int = 200,
+    ) -> DeviceTelemetry:
+        """What it measured, in about `points` (1 to 1,000) equal steps of at most 400 days; without times, of 7.
+
+        At most 20,000 points of all devices of an answer together.
+        """
 
     @computed("token_prefix", "token_created_at")
     def token(self) -> DeviceToken | None:
@@ -142,6 +157,16 @@ class DeviceFilter:
     """Seen at this time or later."""
     not_seen_since: datetime | None = None
     """Not seen since this time, or never."""
+    presence: list[PresenceState] | None = None
+    """In any of these states now."""
+    status: list[StatusState] | None = None
+    """Of any of these."""
+    labels: list[str] | None = None
+    """With all of these labels."""
+    firmware: list[str] | None = None
+    """Of any of these versions, as last reported."""
+    battery_below: float | None = None
+    """With a battery below so many percent, as last reported."""
 
 
 @input_type

@@ -18,7 +18,7 @@ from schema.relation import relation
 
 @enum
 class SubjectKind(StrEnum):
-    """What an event is about."""
+    """What an event is about. SYSTEM is the platform itself."""
 
     CLIENT = "Client"
     USER = "User"
@@ -26,6 +26,7 @@ class SubjectKind(StrEnum):
     IMAGE = "Image"
     CONFIG = "Config"
     CONFIG_TEMPLATE = "ConfigTemplate"
+    SYSTEM = "System"
 
 
 @object_type

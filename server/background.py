@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+from functools import partial
 from typing import Any
 
 import dramatiq
@@ -11,12 +12,13 @@ from PIL import Image
 from domain.kit.sql import Database
 from server import metrics, telemetry
 from server.logs import configure_logs
-from server.process import blob_store, connect_database, connect_redis
+from server.process import blob_store, connect_database, connect_redis, presence_policy
 from server.settings import Settings
 from workers.broker import make_broker
 from workers.process import WorkerParts
 from workers.relay import Relay
 from workers.run import run_worker
+from workers.schedule import Schedule
 
 _CANCEL_AGAIN = 1.0  # seconds
 
@@ -81,7 +83,8 @@ async def run_relay(settings: Settings) -> None:
     # One holds the leadership and listens; the others move the outbox and run the schedule meanwhile.
     database = await connect_database(settings, "relay", at_least=3)
     redis = connect_redis(settings)
-    relay = Relay(database, redis, broker, settings.redis_namespace, recorded=metrics.events.inc)
+    schedule = partial(Schedule, database, presence_policy(settings), settings.telemetry_kept)
+    relay = Relay(database, redis, broker, settings.redis_namespace, schedule, recorded=metrics.events.inc)
     leading, stop = asyncio.create_task(relay.run()), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -5,12 +5,14 @@ What only the API needs is in `services.py`, so that workers and the relay do wi
 
 import hashlib
 import hmac
+from datetime import timedelta
 
 import asyncpg
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from domain.devices.presence import PresencePolicy
 from domain.kit.blobs import FolderStore, LinkSigner
 from domain.kit.sql import Database
 from server.settings import PREFIX, Settings, SettingsError
@@ -28,6 +30,16 @@ def link_signer(settings: Settings) -> LinkSigner:
 
 def blob_store(settings: Settings) -> FolderStore:
     return FolderStore(settings.storage_folder, link_signer(settings))
+
+
+def presence_policy(settings: Settings) -> PresencePolicy:
+    return PresencePolicy(
+        awake=timedelta(seconds=settings.presence_awake_seconds),
+        grace=timedelta(seconds=settings.presence_grace_seconds),
+        lost_after=settings.presence_lost_after_wakes,
+        inactive_after=timedelta(days=settings.device_inactivity_days),
+        marked_inactive_after=timedelta(days=settings.mark_inactive_after_days),
+    )
 
 
 async def connect_database(settings: Settings, application: str, *, at_least: int = 1) -> Database:

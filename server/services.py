@@ -9,7 +9,7 @@ from domain.kit.limits import Limiter, per_minute
 from domain.users.authentication import Authenticator
 from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
-from server.process import blob_store, connect_database, connect_redis, derived_key
+from server.process import blob_store, connect_database, connect_redis, derived_key, presence_policy
 from server.settings import Settings
 
 
@@ -38,6 +38,7 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
             limiter=Limiter(settings.redis_url, settings.redis_namespace),
             sessions=session_policy(settings),
             keeper=Keeper(derived_key(settings, "idempotent answers")),
+            presence=presence_policy(settings),
             authenticator=Authenticator(database, derived_key(settings, "access tokens")),
         )
     finally:

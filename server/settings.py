@@ -66,6 +66,16 @@ class Settings(BaseSettings):
     access_token_minutes: int = Field(15, ge=1, le=1440, description="Life of an access token.")
     refresh_token_days: int = Field(30, ge=1, le=365, description="Life of an unused refresh token.")
     wrong_passwords_per_minute: int = Field(5, ge=1, description="For one account, and from one address.")
+    presence_awake_seconds: int = Field(60, ge=1, description="How long a device that reported counts as ONLINE.")
+    presence_grace_seconds: int = Field(
+        60, ge=0, description="How much later than announced a device may wake; at least a tenth of its sleep."
+    )
+    presence_lost_after_wakes: int = Field(3, ge=1, description="Missed wakes after which a device is LOST.")
+    device_inactivity_days: int = Field(7, ge=1, description="Days unseen after which a device is INACTIVE.")
+    mark_inactive_after_days: int = Field(
+        14, ge=1, description="Days unseen after which that is marked, with an event."
+    )
+    telemetry_kept_days: int = Field(400, ge=31, description="Telemetry older than this goes, month by month.")
     device_reports_per_minute: int = Field(60, ge=1, description="Uploads and heartbeats of one device.")
     upload_max_bytes: int = Field(20_000_000, ge=1_000, description="Largest image that is accepted.")
     upload_max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded.")
@@ -194,6 +204,10 @@ class Settings(BaseSettings):
     @property
     def metrics_folder(self) -> Path:
         return self.metrics_dir or self.data_dir / "metrics"
+
+    @property
+    def telemetry_kept(self) -> timedelta:
+        return timedelta(days=self.telemetry_kept_days)
 
     @property
     def access_lifetime(self) -> timedelta:

@@ -36,7 +36,7 @@ _LEAD = Statement(select(func.pg_try_advisory_lock(bindparam("lock", type_=BigIn
 
 
 class Relay:
-    """`recorded(n)` is told how many events reached the log."""
+    """`schedule` makes what runs by the clock while this leads; `recorded(n)` is told of events in the log."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Relay:
         redis: "Redis",
         broker: WakingBroker,
         namespace: str,
+        schedule: Callable[[], Schedule],
         *,
         recorded: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -51,6 +52,7 @@ class Relay:
         self._redis = redis
         self._broker = broker
         self._channel = channel(namespace)
+        self._schedule = schedule
         self._recorded = recorded
         self._woken = asyncio.Event()
 
@@ -73,7 +75,7 @@ class Relay:
         _log.info("relay leads")
         await connection.add_listener(CHANNEL, self._wake)
         try:
-            async with Schedule(self._database):
+            async with self._schedule():
                 while not connection.is_closed():
                     self._woken.clear()
                     await asyncio.gather(self._drain(), asyncio.sleep(_GATHER))

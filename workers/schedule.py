@@ -1,7 +1,7 @@
 """What happens by the clock, while this relay leads: overdue jobs, new partitions, forgotten keys."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 import structlog
@@ -9,6 +9,9 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from domain.configs.wakes import mark_overdue
 from domain.devices.models import device_telemetry
+from domain.devices.presence import PresencePolicy
+from domain.devices.sweep import BATCH, mark_inactive, sweep_presence
+from domain.devices.telemetry import drop_old_telemetry
 from domain.events.models import events
 from domain.idempotency.commands import expire_keys
 from domain.images.jobs import resend_overdue_images
@@ -27,8 +30,10 @@ _log = structlog.get_logger(__name__)
 class Schedule:
     """Runs each job at its interval, never twice at a time, and once at the start."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, presence: PresencePolicy, telemetry_kept: timedelta) -> None:
         self._database = database
+        self._presence = presence
+        self._telemetry_kept = telemetry_kept
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
 
     async def __aenter__(self) -> "Schedule":
@@ -37,11 +42,21 @@ class Schedule:
             (self._resend_overdue_images, timedelta(seconds=5)),
             (self._make_partitions, timedelta(hours=6)),
             (self._mark_overdue_configs, timedelta(minutes=1)),
+            (self._sweep_presence, timedelta(minutes=1)),
+            (self._mark_inactive_devices, timedelta(hours=1)),
+            (self._drop_old_telemetry, timedelta(hours=6)),
             (self._expire_keys, timedelta(hours=1)),
             (self._delete_ended_sessions, timedelta(hours=6)),
         ):
             seconds = interval.total_seconds()
-            self._scheduler.add_job(self._guarded, "interval", (job,), seconds=seconds, id=job.__name__)
+            self._scheduler.add_job(
+                self._guarded,
+                "interval",
+                (job,),
+                seconds=seconds,
+                id=job.__name__,
+                next_run_time=datetime.now(UTC),
+            )
         self._scheduler.start()
         return self
 
@@ -69,6 +84,22 @@ class Schedule:
     async def _mark_overdue_configs(self) -> None:
         async with transaction(self._database) as tx:
             await mark_overdue(tx, SYSTEM)
+
+    async def _sweep_presence(self) -> None:
+        due = BATCH
+        while due == BATCH:
+            async with transaction(self._database) as tx:
+                due = (await sweep_presence(tx, SYSTEM, self._presence)).due
+
+    async def _mark_inactive_devices(self) -> None:
+        marked = BATCH
+        while marked == BATCH:
+            async with transaction(self._database) as tx:
+                marked = await mark_inactive(tx, SYSTEM, self._presence)
+
+    async def _drop_old_telemetry(self) -> None:
+        async with transaction(self._database) as tx:
+            await drop_old_telemetry(tx, SYSTEM, self._telemetry_kept)
 
     async def _expire_keys(self) -> None:
         await expire_keys(self._database)

@@ -61,7 +61,8 @@ devices = Table(
     Column("stays_awake", Boolean, nullable=False, server_default=text("false")),
     Column("reported_wake_interval_seconds", Integer),
     Column("reported_clock_at", Moment),
-    # The presence that was announced last, and when it changes by itself; see presence.py.
+    # The presence that was announced last, and when it changes by itself; see presence.py. No index: the sweep
+    # reads 100,000 devices in 20 ms, and updates that touch no index leave the other dozen alone.
     text_column("presence", server_default=text("'NEW'")),
     Column("presence_since", Moment, nullable=False, server_default=NOW),
     Column("presence_due_at", Moment),
@@ -84,7 +85,6 @@ devices = Table(
     Index("uq_devices_client_id_mac", "client_id", "mac", unique=True, postgresql_where=_REGISTERED),
     Index("uq_devices_token_hash", "token_hash", unique=True),
     Index("ix_devices_labels", "labels", postgresql_using="gin"),
-    Index("ix_devices_presence_due", "presence_due_at", postgresql_where=_REGISTERED),
     *_list_indexes("key", text("key")),
     *_list_indexes("name", text("lower(name)")),
     *_list_indexes("seen", text("coalesce(last_seen_at, 'epoch'::timestamptz)")),

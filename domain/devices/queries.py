@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Boolean, Select, bindparam, cast, func, literal_column, select
+from sqlalchemy import Boolean, Float, Select, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.devices.models import SEARCHED, DeviceRow, devices
+from domain.devices.presence import DEFAULT_POLICY, STATE, STATUS, PresencePolicy
 from domain.kit.errors import Invalid
 from domain.kit.paging import Count, Order, Page, fetch_page, paged, projected
 from domain.kit.scope import Scope, visible
@@ -48,6 +49,12 @@ _CONDITIONS = {
     "enabled": devices.c.enabled == bindparam("enabled", type_=Boolean),
     "seen_since": _seen >= bindparam("seen_since", type_=Moment),
     "not_seen_since": _seen < bindparam("not_seen_since", type_=Moment),
+    # `any` stands on the right, whatever SQLAlchemy makes of a comparison with CASE.
+    "presence": STATE.bool_op("=")(func.any(bindparam("presence", type_=ARRAY(TEXT)))),
+    "status": STATUS.bool_op("=")(func.any(bindparam("status", type_=ARRAY(TEXT)))),
+    "labels": devices.c.labels.contains(bindparam("labels", type_=ARRAY(TEXT))),
+    "firmware": devices.c.firmware == func.any(bindparam("firmware", type_=ARRAY(TEXT))),
+    "battery_below": devices.c.battery_pct < bindparam("battery_below", type_=Float),
     "search": SEARCHED.bool_op("@@")(
         func.to_tsquery(literal_column("'simple'::regconfig"), cast(bindparam("search"), TEXT))
     ),
@@ -102,6 +109,7 @@ async def list_devices(
     first: int,
     after: str | None,
     columns: frozenset[str] | None = None,
+    policy: PresencePolicy = DEFAULT_POLICY,
     **filters: Any,
 ) -> Page[DeviceRow]:
     """The registered devices in the scope, with at least these columns (None: all).
@@ -114,6 +122,9 @@ async def list_devices(
     if scope.client_id is not None:
         given["scope"] = scope.client_id
     names = frozenset(given)
+
+    if "presence" in given or "status" in given:
+        given |= policy.parameters() | {"inactive_after": policy.inactive_after}
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names), **given)}

@@ -1,14 +1,15 @@
-"""Tables that are partitioned by month: making months ahead, and dropping those that are over.
+"""Tables that are partitioned by month: making months ahead, and dropping those that are over, whole and at once.
 
 Identifiers and bounds cannot be parameters of DDL; all of them are made of a table's own name and a date.
 """
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Table, text
+from sqlalchemy import Table, Text, bindparam, text
 
-from domain.kit.scope import Scope
+from domain.kit.scope import SYSTEM_ID, Scope
 from domain.kit.sql import Row, Runner, Statement
+from domain.kit.transactions import Transaction
 
 
 def partition_name(table: Table, month: datetime) -> str:
@@ -21,6 +22,40 @@ async def make_partitions(db: Runner, scope: Scope, table: Table, *, ahead: int 
     for _ in range(ahead + 1):
         await db.all(_make(table, month))
         month = _following(month)
+
+
+class Partition(Row):
+    """`name` of the table, `bytes` with its indexes."""
+
+    name: str
+    bytes: int
+
+
+_OLD = Statement(
+    text(
+        "SELECT child.relname::text AS name, pg_total_relation_size(child.oid) AS bytes FROM pg_inherits "
+        "JOIN pg_class AS child ON child.oid = inhrelid WHERE inhparent = CAST(:parent AS text)::regclass "
+        "AND child.relname ~ '_[0-9]{4}_[0-9]{2}$' AND child.relname < :oldest_kept ORDER BY 1"
+    ).bindparams(bindparam("parent", type_=Text), bindparam("oldest_kept", type_=Text)),
+    Partition,
+)
+
+
+async def old_partitions(db: Runner, scope: Scope, table: Table, *, older_than: timedelta) -> list[Partition]:
+    """The months that are wholly older than that: what `drop_partitions` would drop."""
+    oldest_kept = partition_name(table, datetime.now(UTC) - older_than)
+    return await db.all(_OLD, parent=table.name, oldest_kept=oldest_kept)
+
+
+async def drop_partitions(tx: Transaction, scope: Scope, table: Table, *, older_than: timedelta) -> list[str]:
+    """Drop those months, with an event for each; returns their names."""
+    dropped = await old_partitions(tx, scope, table, older_than=older_than)
+    for partition in dropped:
+        await tx.all(Statement(text(f"DROP TABLE {partition.name}")))
+        subject = ("System", SYSTEM_ID)
+        data = {"table": table.name, "partition": partition.name, "bytes": partition.bytes}
+        tx.emit(scope, "retention.partition_dropped", client_id=None, subject=subject, **data)
+    return [partition.name for partition in dropped]
 
 
 def _make(table: Table, month: datetime) -> Statement[Row]:

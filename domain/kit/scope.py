@@ -42,6 +42,9 @@ class Scope:
         return client_id or self.client_id  # type: ignore[return-value]
 
 
+SYSTEM_ID = "00000000-0000-0000-0000-000000000000"
+"""The subject's id in events that are about the platform itself; their subject's kind is `System`."""
+
 SYSTEM = Scope(ActorKind.SYSTEM, None, None)
 
 _SCOPE = bindparam("scope", type_=Id)

@@ -3,7 +3,7 @@
 Constraints are named by convention from the first day, so that a migration can always name one.
 """
 
-from sqlalchemy import Column, DateTime, ForeignKey, MetaData, Text, TextClause, text
+from sqlalchemy import Column, ColumnElement, DateTime, ForeignKey, MetaData, Text, TextClause, literal_column, text
 from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData(
@@ -53,6 +53,11 @@ class OrderedJson(UserDefinedType[object]):
 
 Moment = DateTime(timezone=True)
 NOW = text("now()")
+NEW_ID: ColumnElement[str] = literal_column(
+    "encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send((extract(epoch FROM "
+    "clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid"
+)
+"""A UUIDv7 made by the database, for rows that never come here; PostgreSQL before 18 has no function for it."""
 
 
 def id_column() -> Column[str]:

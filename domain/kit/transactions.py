@@ -71,6 +71,8 @@ class Transaction(Runner):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._outbox: list[dict[str, Any]] = []
+        self.wake_relay = False
+        """Set by who wrote to the outbox in SQL of its own: there is something for the relay."""
 
     @property
     def emitted(self) -> list[str]:
@@ -114,10 +116,10 @@ class Transaction(Runner):
         self._outbox.append(row)
 
     async def flush(self) -> bool:
-        """Write the outbox rows; says whether there were any."""
+        """Write the outbox rows; says whether there is something for the relay."""
         if self._outbox:
             await self.all(_APPEND, rows=self._outbox)
-        return bool(self._outbox)
+        return self.wake_relay or bool(self._outbox)
 
 
 @asynccontextmanager

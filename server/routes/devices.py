@@ -46,6 +46,7 @@ class DeviceRoutes:
         self._settings = settings
         self._services = services
         self._limit: RateLimitItem = per_minute(settings.device_reports_per_minute, "device reports")
+        self._awake = services.presence.awake
         self._uploading = asyncio.Semaphore(settings.uploads_at_once)
         self._check_ins = Batches(self._check_in, key=lambda arrival: arrival.device_id)
 
@@ -75,7 +76,7 @@ class DeviceRoutes:
 
     async def _check_in(self, arrivals: list[Arrival]) -> list[dict[str, Any] | Refusal]:
         async with transaction(self._services.database) as tx:
-            return await check_in(tx, SYSTEM, arrivals)
+            return await check_in(tx, SYSTEM, arrivals, awake=self._awake)
 
     async def reporter(self, request: Request) -> tuple[Scope, str]:
         """Who reports, and the id of the device it reports for: itself, or one of its client's."""
@@ -144,7 +145,7 @@ class DeviceRoutes:
                 device = await hold_reporting_device(tx, scope, device_id)
                 accepted = await accept_upload(tx, scope, device, upload)
                 wake = Wake(scope, device, replace(report.wake, uploaded=True))
-                answers = await exchange(tx, scope, [wake], captured=not accepted.duplicate)
+                answers = await exchange(tx, scope, [wake], captured=not accepted.duplicate, awake=self._awake)
         except Unavailable:
             raise  # perhaps it was committed all the same: a blob too many is swept, one too few is a loss
         except Refusal:
@@ -165,7 +166,7 @@ class DeviceRoutes:
         async with transaction(self._services.database) as tx:
             device = await hold_reporting_device(tx, scope, device_id)
             wake = Wake(scope, device, replace(said, uploaded=False))
-            await record_wakes(tx, scope, [wake])
+            await record_wakes(tx, scope, [wake], awake=self._awake)
             wake.emit(tx, "device.upload_failed", code=code, message=message)
         return Invalid(f"This cannot be used: {message}.", code=code)
 

@@ -86,12 +86,16 @@ _OF_CONFIGS = {
         "client", "NOT_FOUND", f"{_ID}{{ removeConfigSchema(clientId: $id) {{ id }} }}"
     ),
 }
+_NOBODY = {"total": 0, "presence": []}
 _CASES = {
     **_OF_CONFIGS,
     "Query.client.id": _Case("client", None, "query ($id: ID!) { client(id: $id) { id } }"),
     "Query.device.id": _Case("device", None, "query ($id: ID!) { device(id: $id) { id } }"),
     "Query.device.clientId": _Case(
         "client", None, 'query ($id: ID!) { device(key: "the-same-key", clientId: $id) { id } }'
+    ),
+    "Query.deviceSummary.clientId": _Case(
+        "client", _NOBODY, "query ($id: ID!) { deviceSummary(clientId: $id) { total presence { count } } }"
     ),
     "Query.image.id": _Case("image", None, "query ($id: ID!) { image(id: $id) { id } }"),
     "Query.node.id": _Case("device", None, "query ($id: ID!) { node(id: $id) { id } }"),
@@ -199,6 +203,8 @@ def _is_answer(data: dict[str, Any], expected: Any) -> bool:
     (value,) = data.values()
     if expected is None:
         return value is None
+    if isinstance(expected, dict):
+        return bool(value == expected)
     lists = [node["images"] for node in value["nodes"]] if value["nodes"] else [value]
     return all(one["nodes"] == [] and one["totalCount"] == 0 for one in lists)
 

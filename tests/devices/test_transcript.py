@@ -1,5 +1,6 @@
 """The transcript in docs/devices.md, run as it stands there."""
 
+import asyncio
 import re
 import subprocess
 from pathlib import Path
@@ -38,10 +39,11 @@ async def test_the_transcript_is_true(org: Organisation, stack: Stack, tmp_path:
     for command, expected in steps():
         if "captureNow" in expected:
             await org.operator.run(_SEND, id=device.id)
-        ran = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        shell = await asyncio.create_subprocess_exec(
+            "bash", "-c", command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        assert matches(expected, ran.stdout), f"{command}\n{ran.stdout}\n{ran.stderr}"
+        answer, complaints = [output.decode() for output in await shell.communicate()]
+        assert matches(expected, answer), f"{command}\n{answer}\n{complaints}"
 
 
 @pytest.mark.parametrize(("expected", "answer", "same"), [("a…c", "abc", True), ("a…c", "ab", False)])
