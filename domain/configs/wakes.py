@@ -102,22 +102,28 @@ _REMEMBER = Statement(
     )
 )
 _patience = func.make_interval(0, 0, 0, 0, 0, 0, cast(OVERDUE_AFTER * devices.c.wake_interval_seconds, Float))
-_MARK_OVERDUE = Statement(
-    update(device_config_states)
+# Rows that a wake holds just now are left for the next time: waiting for them might be a deadlock.
+_late = (
+    select(_s.device_id)
+    .join(devices, _s.device_id == devices.c.id)
+    .join(configs, and_(configs.c.client_id == devices.c.client_id, configs.c.mac == devices.c.mac))
     .where(
         _s.in_sync_since.is_(None),
         _s.overdue_at.is_(None),
         _s.offered_at.is_not(None),
-        _s.device_id == devices.c.id,
         devices.c.deregistered_at.is_(None),
         devices.c.last_seen_at > _s.offered_at + _patience,
-        configs.c.client_id == devices.c.client_id,
-        configs.c.mac == devices.c.mac,
         configs.c.deleted_at.is_(None),
         configs.c.revision == _s.offered_version,
         _s.refused_version.is_distinct_from(_s.offered_version),
         visible(_s.client_id),
     )
+    .with_for_update(of=device_config_states, skip_locked=True)
+    .cte("late")
+)
+_MARK_OVERDUE = Statement(
+    update(device_config_states)
+    .where(_s.device_id == _late.c.device_id)
     .values(overdue_at=func.now())
     .returning(_s.device_id, _s.client_id, _s.offered_version, _s.offered_at)
 )

@@ -209,3 +209,11 @@ async def test_a_repeat_under_the_same_idempotency_key_saves_once(org: Organisat
     ]
     assert answers[0].json()["data"] == answers[1].json()["data"]
     assert (await config(org.operator, mac))["version"] == 1
+
+
+async def test_content_may_be_written_as_a_literal_with_variables_in_it(org: Organisation) -> None:
+    mac = new_mac()
+    document = """mutation ($mac: MacAddress!, $n: Int!) {
+      saveConfig(mac: $mac, content: {b: {n: $n}, a: [1, ON]}) { id } }"""
+    await org.operator.run(document, mac=mac, n=5)
+    assert json.dumps((await config(org.operator, mac))["content"]) == '{"b": {"n": 5}, "a": [1, "ON"]}'

@@ -1,5 +1,6 @@
 """Desired and reported: what a device that wakes is told, and what is remembered of what it says."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -235,3 +236,37 @@ async def test_configs_are_found_by_whether_their_device_runs_them(org: Organisa
     others = (await org.viewer.run(document, inSync=False))["configs"]["nodes"]
     assert {node["id"] for node in others} == {waiting["id"], alone["id"]}
     assert {node["id"]: node["device"] for node in others}[alone["id"]] is None
+
+
+async def test_a_device_may_see_how_it_stands_and_not_the_config_by_this_way(org: Organisation) -> None:
+    device, config = await configured(org, {"wifi": "s3cret"})
+    api = org.operator.with_token(device.token)
+    document = "{ viewer { device { config { desired %s } } } }"
+    assert (await api.run(document % ""))["viewer"]["device"]["config"] == {"desired": config["revision"]}
+    answer = (await api.post(document % "config { content }")).json()
+    assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert "s3cret" not in json.dumps(answer)
+
+
+async def test_many_that_wake_while_their_template_changes_all_come_to_run_it(org: Organisation) -> None:
+    await save_template(org.operator, "base", {"n": 0})
+    fleet = [await configured(org, {"own": number}, extends="base") for number in range(8)]
+
+    async def live(device: TestDevice) -> dict[str, Any]:
+        """Wake after wake, until nothing is offered any more; what it runs then."""
+        version: int | None = None
+        content: dict[str, Any] = {}
+        for _ in range(50):
+            following = offered(await wake(device, version))
+            if following[0] is None and following[1] is None and content.get("n") == 3:
+                break
+            version, content = following if following[0] is not None else (version, content)
+        return content
+
+    async def change() -> None:
+        for number in (1, 2, 3):
+            await save_template(org.operator, "base", {"n": number})
+
+    *running, _ = await asyncio.gather(*(live(device) for device, _ in fleet), change())
+    assert running == [{"n": 3, "own": number} for number in range(8)]
+    assert {(await state(org, device))["inSync"] for device, _ in fleet} == {True}
