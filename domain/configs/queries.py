@@ -69,7 +69,7 @@ _CONDITIONS = {
     "template_id": configs.c.template_id == bindparam("template_id", type_=Id),
     "device_name": _device_name == func.lower(bindparam("device_name", type_=TEXT)),
     "enable_ota": configs.c.enable_ota == bindparam("enable_ota", type_=Boolean),
-    "in_sync": _confirmed == bindparam("in_sync", type_=Boolean),
+    "in_sync": _confirmed,
     "deleted": configs.c.deleted_at.is_not(None),
     "search": SEARCHED.bool_op("@@")(
         func.to_tsquery(literal_column("'simple'::regconfig"), bindparam("search", type_=TEXT))
@@ -170,7 +170,7 @@ def _count(filters: frozenset[str]) -> Statement[Row]:
 
 
 def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
-    conditions = [_CONDITIONS[name] for name in sorted(filters)]
+    conditions = [~_CONDITIONS[name[1:]] if name.startswith("~") else _CONDITIONS[name] for name in sorted(filters)]
     return query.where(*conditions) if "deleted" in filters else query.where(_live, *conditions)
 
 
@@ -204,20 +204,20 @@ async def list_configs(
     listed for `deleted` True alone, and nothing else is then.
     """
     given = {name: value for name, value in filters.items() if value is not None}
-    deleted = {"deleted"} if given.pop("deleted", False) else set()
-    names = deleted.union(given)
+    chosen = {"deleted"} if given.pop("deleted", False) else set()
+    if "in_sync" in given:  # two conditions, not a comparison: with that the whole table would be looked through
+        chosen.add("in_sync" if given.pop("in_sync") else "~in_sync")
     if "search" in given:
         given["search"] = prefix_query(given["search"])
     if scope.client_id is not None:
         given["scope"] = scope.client_id
-        names.add("scope")
-    chosen = frozenset(names)
+    names = frozenset(chosen.union(given))
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
-        return {None: await db.value(_count(chosen), **given)}
+        return {None: await db.value(_count(names), **given)}
 
-    key = ("configs", chosen, tuple(sorted((name, str(value)) for name, value in given.items())))
-    statement = _list(chosen, order, after is not None, columns)
+    key = ("configs", names, tuple(sorted((name, str(value)) for name, value in given.items())))
+    statement = _list(names, order, after is not None, columns)
     return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, **given)
 
 
