@@ -67,7 +67,7 @@ async def _fleet(database: Database, client: str, count: int) -> None:
         database,
         "INSERT INTO devices (id, client_id, key, name, labels, last_seen_at, next_wake_at, presence, battery_pct) "
         f"SELECT gen_random_uuid(), '{client}', 'cam-' || n, 'Shelf ' || n, ARRAY['site-' || n % 20], "
-        "now() - (100 + n % 3000) * interval '1 s', now() - (100 + n % 3000) * interval '1 s' + interval '1 h', 'ASLEEP', n % 100 "
+        "now() - (100 + n % 3000) * interval '1 s', now() + (3500 - n % 3000) * interval '1 s', 'ASLEEP', n % 100 "
         f"FROM generate_series(1, {count}) AS n",
     )
 

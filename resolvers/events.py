@@ -7,6 +7,9 @@ from typing import Any
 import strawberry
 
 from domain.clients.queries import clients_by_ids
+from domain.configs.models import ConfigRow
+from domain.configs.queries import configs_by_ids
+from domain.configs.templates import templates_by_ids
 from domain.devices.models import DeviceRow
 from domain.devices.queries import devices_by_ids
 from domain.events import queries
@@ -22,7 +25,7 @@ from domain.users.principals import Permission
 from domain.users.queries import users_by_ids
 from resolvers.context import Context, Info
 from resolvers.operation import operation, subscription
-from schema.events import DeviceUpdate, Event, EventFilter, ImageUpdate, SubjectKind
+from schema.events import ConfigUpdate, DeviceUpdate, Event, EventFilter, ImageUpdate, SubjectKind
 from schema.nodes import Node
 from schema.pages import Connection
 from schema.relation import answers
@@ -38,6 +41,8 @@ async def _nothing(db: Runner, scope: Scope, ids: Sequence[str]) -> list[None]:
 _KINDS: dict[SubjectKind, tuple[Permission, ByIds]] = {
     SubjectKind.DEVICE: (Permission.DEVICES_READ, devices_by_ids),
     SubjectKind.IMAGE: (Permission.IMAGES_READ, images_by_ids),
+    SubjectKind.CONFIG: (Permission.CONFIGS_READ, configs_by_ids),
+    SubjectKind.CONFIG_TEMPLATE: (Permission.CONFIGS_READ, templates_by_ids),
     SubjectKind.CLIENT: (Permission.CLIENTS_READ, clients_by_ids),
     SubjectKind.USER: (Permission.USERS_READ, users_by_ids),
     SubjectKind.SYSTEM: (Permission.ACCOUNT, _nothing),
@@ -95,6 +100,16 @@ class EventSubscription:
             )
         )
 
+    @subscription(Permission.CONFIGS_READ, ConfigUpdate)
+    def config_updates(
+        self, info: Info, ids: list[strawberry.ID] | None = None, after: str | None = None
+    ) -> Interest:
+        """Changes of these configs, or of all; from after a cursor, if one is given."""
+        chosen = None if ids is None else frozenset(ids)
+        return Interest(
+            lambda event: event.subject_kind == "Config" and (chosen is None or event.subject_id in chosen), chosen
+        )
+
 
 def _matcher(filter: EventFilter | None) -> Wanted:
     if filter is None:
@@ -117,6 +132,7 @@ def _matcher(filter: EventFilter | None) -> Wanted:
 
 @answers(DeviceUpdate, "event")
 @answers(ImageUpdate, "event")
+@answers(ConfigUpdate, "event")
 async def event_of_update(ctx: Context, updates: Sequence[EventRow]) -> list[EventRow]:
     """An update is its event, seen from the thing that changed."""
     return list(updates)
@@ -130,6 +146,11 @@ async def device_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequenc
 @answers(ImageUpdate, "image")
 async def image_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequence[ImageRow | None]:
     return await images_by_ids(ctx.db, ctx.scope, [event.subject_id for event in updates])
+
+
+@answers(ConfigUpdate, "config")
+async def config_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequence[ConfigRow | None]:
+    return await configs_by_ids(ctx.db, ctx.scope, [event.subject_id for event in updates])
 
 
 @answers(Event, "subject")

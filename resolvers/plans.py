@@ -17,6 +17,7 @@ from strawberry.types.arguments import convert_argument
 from strawberry.types.field import StrawberryField
 
 from domain.clients.models import ClientRow
+from domain.configs.models import ConfigRow, TemplateRow
 from domain.devices.models import DeviceRow
 from domain.events.interest import Interest
 from domain.images.models import ImageRow
@@ -29,7 +30,14 @@ from schema.execution import EXTENSION, SIZED, Column, Computed, Hint, Relation,
 from schema.relation import batch_of
 
 _DEFINITION = "strawberry-definition"
-_NODES: dict[type, str] = {DeviceRow: "Device", ImageRow: "Image", ClientRow: "Client", UserRow: "User"}
+_NODES: dict[type, str] = {
+    DeviceRow: "Device",
+    ImageRow: "Image",
+    ConfigRow: "Config",
+    TemplateRow: "ConfigTemplate",
+    ClientRow: "Client",
+    UserRow: "User",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from strawberry.schema.config import StrawberryConfig
 
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
 from resolvers.clients import ClientMutation, ClientQuery
+from resolvers.configs import ConfigMutation, ConfigQuery
 from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
@@ -14,6 +15,7 @@ from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
+from schema.configs import Config, ConfigTemplate
 from schema.describe import object_type
 from schema.devices import Device
 from schema.images import Image
@@ -24,12 +26,12 @@ from schema.users import User
 
 
 @object_type
-class Query(UserQuery, ClientQuery, DeviceQuery, DeviceCommandQuery, ImageQuery, EventQuery):
+class Query(UserQuery, ClientQuery, DeviceQuery, DeviceCommandQuery, ConfigQuery, ImageQuery, EventQuery):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
 
 @object_type
-class Mutation(UserMutation, ClientMutation, DeviceMutation, DeviceCommandMutation):
+class Mutation(UserMutation, ClientMutation, DeviceMutation, DeviceCommandMutation, ConfigMutation):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
 
@@ -44,7 +46,7 @@ def build_schema() -> strawberry.Schema:
         Query,
         Mutation,
         Subscription,
-        types=[Client, User, Device, Image],
+        types=[Client, User, Device, Image, Config, ConfigTemplate],
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME, MacAddress: MAC_ADDRESS}),
     )
     if missing := unanswered():

@@ -26,6 +26,7 @@ from server.graphql.websocket import WebSocketEndpoint
 from server.health import Health
 from server.logs import configure_logs
 from server.process import blob_store, connect_redis, link_signer
+from server.routes.configs import ConfigRoutes
 from server.routes.devices import DeviceRoutes
 from server.routes.media import MediaRoutes
 from server.routes.operations import OperationRoutes
@@ -63,10 +64,12 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
             make_context = partial(new_context, services)
             socket = WebSocketEndpoint(executor, fanout, connections, settings, make_context)
             graphql = GraphQLEndpoint(settings, services, executor, fanout, connections, socket)
+            devices = DeviceRoutes(settings, services)
             app.router.routes += [
                 Route("/graphql", graphql, methods=None),
                 WebSocketRoute("/graphql", graphql),
-                *DeviceRoutes(settings, services).routes(),
+                *devices.routes(),
+                *ConfigRoutes(services, devices.reporter).routes(),
                 *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
                 *OperationRoutes(services, health, fanout).routes(),
                 *(graphiql.routes() if settings.explorable else []),

@@ -10,7 +10,10 @@ from domain.users.models import Role
 
 
 class Permission(StrEnum):
-    """What an operation may demand. PUBLIC needs no credential, ACCOUNT any that is valid."""
+    """What an operation may demand. PUBLIC needs no credential, ACCOUNT any that is valid.
+
+    CONFIGS_READ shows which configs there are, CONFIGS_CONTENT what stands in them: Wi-Fi passwords, often.
+    """
 
     PUBLIC = "public"
     ACCOUNT = "account"
@@ -23,6 +26,9 @@ class Permission(StrEnum):
     DEVICES_WRITE = "devices:write"
     DEVICES_REPORT = "devices:report"
     IMAGES_READ = "images:read"
+    CONFIGS_READ = "configs:read"
+    CONFIGS_CONTENT = "configs:content"
+    CONFIGS_WRITE = "configs:write"
     EVENTS_READ = "events:read"
 
 
@@ -31,11 +37,14 @@ _VIEWER = _SIGNED_IN | {
     Permission.CLIENTS_READ,
     Permission.DEVICES_READ,
     Permission.IMAGES_READ,
+    Permission.CONFIGS_READ,
     Permission.EVENTS_READ,
 }
 _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
     Permission.DEVICES_REPORT,
+    Permission.CONFIGS_CONTENT,
+    Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,
     Permission.USERS_READ,
 }

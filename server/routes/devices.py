@@ -69,7 +69,7 @@ class DeviceRoutes:
 
     async def post_heartbeat(self, request: Request) -> Response:
         """200 with what to do next."""
-        scope, device_id = await self._reporter(request)
+        scope, device_id = await self.reporter(request)
         report = read_report(request.headers, await _small_object(request))
         arrival = Arrival(scope, device_id, report.wake, correlation_id.get())
         return _json({"next": await self._check_ins.do(arrival)}, 200)
@@ -78,7 +78,7 @@ class DeviceRoutes:
         async with transaction(self._services.database) as tx:
             return await check_in(tx, SYSTEM, arrivals, awake=self._awake)
 
-    async def _reporter(self, request: Request) -> tuple[Scope, str]:
+    async def reporter(self, request: Request) -> tuple[Scope, str]:
         """Who reports, and the id of the device it reports for: itself, or one of its client's."""
         principal = await self._services.authenticator.principal(request.headers.get("authorization"))
         principal.demand(Permission.DEVICES_REPORT)
@@ -96,7 +96,7 @@ class DeviceRoutes:
         return principal.scope, device_id
 
     async def _receive(self, request: Request) -> tuple[Accepted, dict[str, Any]]:
-        scope, device_id = await self._reporter(request)
+        scope, device_id = await self.reporter(request)
         body = ImageBody(request, self._settings.upload_max_bytes)
         if self._uploading.locked():
             raise Unavailable("Too many uploads at once.", code="BUSY", retry_after=5)

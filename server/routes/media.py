@@ -42,13 +42,14 @@ class MediaRoutes:
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cross-Origin-Resource-Policy": "cross-origin",
         }
-        if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
+        if is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         media_type = _TYPES.get(path.suffix, "application/octet-stream")
         return FileResponse(path, headers=headers, media_type=media_type, stat_result=found)
 
 
-def _is_known(if_none_match: str | None, etag: str) -> bool:
+def is_known(if_none_match: str | None, etag: str) -> bool:
+    """Whether an `If-None-Match` header names this ETag."""
     if if_none_match is None:
         return False
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}

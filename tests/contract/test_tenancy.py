@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.configs.operations import DELETE, SCHEMA, save, save_template
 from tests.contract.documents import id_arguments
 from tests.device_commands.operations import send
 from tests.support.api import Organisation, TestDevice
@@ -40,8 +41,60 @@ class _Case:
     document: str
 
 
+_MAC = "00-00-00-00-00-01"
+_DELETED = "00-00-00-00-00-02"
+_ID = "mutation ($id: ID!) "
+_CONFIGS = "query ($id: ID!) { configs(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
+_OF_CONFIGS = {
+    "Query.config.clientId": _Case(
+        "client", None, f'query ($id: ID!) {{ config(mac: "{_MAC}", clientId: $id) {{ id }} }}'
+    ),
+    "Query.configDiff.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f'query ($id: ID!) {{ configDiff(mac: "{_MAC}", from: 1, to: 1, clientId: $id) {{ patch }} }}',
+    ),
+    "Query.configs.filter.clientId": _Case("client", [], _CONFIGS % "{clientId: $id}"),
+    "Query.configs.filter.templateId": _Case("template", [], _CONFIGS % "{templateId: $id}"),
+    "Query.configTemplate.id": _Case("template", None, "query ($id: ID!) { configTemplate(id: $id) { id } }"),
+    "Query.configTemplate.clientId": _Case(
+        "client", None, 'query ($id: ID!) { configTemplate(name: "same", clientId: $id) { id } }'
+    ),
+    "Query.configSchema.clientId": _Case(
+        "client", None, "query ($id: ID!) { configSchema(clientId: $id) { schema } }"
+    ),
+    "Mutation.saveConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ saveConfig(mac: "{_MAC}", content: {{x: 1}}, clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.rollbackConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ rollbackConfig(mac: "{_MAC}", toVersion: 1, clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.deleteConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ deleteConfig(mac: "{_MAC}", clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.restoreConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ restoreConfig(mac: "{_DELETED}", clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.saveConfigTemplate.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f'{_ID}{{ saveConfigTemplate(name: "same", content: {{x: 1}}, clientId: $id) {{ id }} }}',
+    ),
+    "Mutation.deleteConfigTemplate.id": _Case(
+        "spare", "NOT_FOUND", f"{_ID}{{ deleteConfigTemplate(id: $id) {{ id }} }}"
+    ),
+    "Mutation.setConfigSchema.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f"{_ID}{{ setConfigSchema(schema: {{minProperties: 0}}, clientId: $id) {{ failed }} }}",
+    ),
+    "Mutation.removeConfigSchema.clientId": _Case(
+        "client", "NOT_FOUND", f"{_ID}{{ removeConfigSchema(clientId: $id) {{ id }} }}"
+    ),
+}
 _NOBODY = {"total": 0, "presence": []}
 _CASES = {
+    **_OF_CONFIGS,
     "Query.client.id": _Case("client", None, "query ($id: ID!) { client(id: $id) { id } }"),
     "Query.device.id": _Case("device", None, "query ($id: ID!) { device(id: $id) { id } }"),
     "Query.device.clientId": _Case(
@@ -109,6 +162,10 @@ _CASES = {
     ),
 }
 _LIVE_CASES = {
+    "Subscription.configUpdates.ids": (
+        "config",
+        "subscription ($id: ID!) { configUpdates(ids: [$id]) { config { id } } }",
+    ),
     "Subscription.events.filter.clientId": (
         "client",
         "subscription ($id: ID!) { events(filter: {clientId: $id}) { id } }",
@@ -137,6 +194,9 @@ class _Things:
     image: str
     user: str
     command: str
+    config: str
+    template: str
+    spare: str
     reporter: TestDevice
 
     @classmethod
@@ -145,7 +205,13 @@ class _Things:
         image_id = (await device.upload(photo())).json()["imageId"]
         user = await Person.made(org.admin, "VIEWER", org.id)
         command = await send(org.operator, device)
-        return cls(org.id, device.id, image_id, user.id, command["id"], device)
+        template, spare = [await save_template(org.operator, name, {}) for name in ("same", "spare")]
+        config = await save(org.operator, _MAC, {}, extends="same")
+        await save(org.operator, _DELETED, {})
+        await org.operator.run(DELETE, mac=_DELETED)
+        await org.operator.run(SCHEMA, schema={})
+        made = (config["id"], template["id"], spare["id"])
+        return cls(org.id, device.id, image_id, user.id, command["id"], *made, device)
 
 
 @pytest.fixture
@@ -203,12 +269,13 @@ async def test_ones_own_id_leads_somewhere(org: Organisation, place: str) -> Non
         assert value["totalCount"] > 0
 
 
-@pytest.mark.parametrize("kind", ["client", "device", "image", "user"])
+@pytest.mark.parametrize("kind", ["client", "device", "image", "user", "config", "template"])
 async def test_node_finds_ones_own_things_and_nobody_elses(org: Organisation, theirs: _Things, kind: str) -> None:
     own = await _Things.of(org)
     query = "query ($id: ID!) { node(id: $id) { id __typename } }"
     found = (await org.operator.run(query, id=getattr(own, kind)))["node"]
-    assert found == {"id": getattr(own, kind), "__typename": kind.capitalize()}
+    type_name = "ConfigTemplate" if kind == "template" else kind.capitalize()
+    assert found == {"id": getattr(own, kind), "__typename": type_name}
     assert (await org.operator.run(query, id=getattr(theirs, kind)))["node"] is None
     assert (await org.admin.run(query, id=getattr(theirs, kind)))["node"]["id"] == getattr(theirs, kind)
 
@@ -252,7 +319,7 @@ async def _own_event_after_theirs(stack: Stack, org: Organisation, theirs: _Thin
 
 @pytest.mark.parametrize("place", _LIVE_CASES)
 async def test_another_organisations_events_are_never_delivered(
-    stack: Stack, org: Organisation, theirs: _Things, place: str
+    stack: Stack, org: Organisation, other_org: Organisation, theirs: _Things, place: str
 ) -> None:
     thing, document = _LIVE_CASES[place]
     async with (
@@ -262,6 +329,7 @@ async def test_another_organisations_events_are_never_delivered(
         await listening.subscribe(document, id=getattr(theirs, thing))
         seen = await admins.subscribe(document, id=getattr(theirs, thing))
         assert (await theirs.reporter.upload(photo())).status_code == 201
+        await save(other_org.operator, _MAC, {"changed": True})
         await seen.next()  # whoever may see it was given it, from the same feed
         await _own_event_after_theirs(stack, org, theirs)
         await listening.ping()  # fails on anything that was delivered instead of the answer
@@ -285,4 +353,7 @@ async def _inventory(org: Organisation) -> Any:
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
         "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } "
         "images { totalCount } }"
+        "devices { nodes { id name enabled token { prefix } } } images { totalCount } "
+        "configs { nodes { id version content } totalCount } configTemplates { nodes { id version } } "
+        "configSchema { schema updatedAt } }"
     )

@@ -24,6 +24,8 @@ from domain.users.principals import ANONYMOUS, Principal, PrincipalKind
 from resolvers.context import Context, Services
 from server.services import api_services
 from server.settings import load_settings
+from tests.configs.operations import DELETE as DELETE_CONFIG
+from tests.configs.operations import SCHEMA, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.contract.values import Samples
 from tests.device_commands.operations import CANCEL, send, wake
@@ -41,11 +43,14 @@ _PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {
     commands(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ id }} }} }} }}
   byName: devices(first: 1, order: NAME_DESC) {_PAGE} bySeen: devices(first: 3, order: LAST_SEEN_AT_DESC) {_PAGE}
   images(first: 2) {_PAGE} byCapture: images(first: 1, order: CAPTURED_AT_ASC) {_PAGE}
+  configs(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ versions(first: 1) {_PAGE} }} }}
+  byDeviceName: configs(first: 1, order: DEVICE_NAME_DESC) {_PAGE} configTemplates(first: 1) {_PAGE}
   events(first: 3) {_PAGE} clients(first: 1) {_PAGE} users(first: 1) {_PAGE} }}"""
 _UNSETTLED = (
     "SELECT count(*) FROM (SELECT FROM outbox UNION ALL SELECT FROM images"
     " WHERE status NOT IN ('READY', 'REJECTED')) AS unsettled"
 )
+_MACS = ("00-00-00-00-00-01", "00-00-00-00-00-02", "00-00-00-00-00-03")
 _REJECTED = b"\xff\xd8\xff\xd9"  # a JPEG to whoever takes it, and no picture to whoever decodes it
 _HEADERS = {"X-Battery-V": "3.92", "X-Battery-Pct": "81.5", "X-RSSI": "-61", "X-Firmware": "1.4.2"}
 
@@ -116,7 +121,22 @@ async def _fleet(org: Organisation) -> list[TestDevice]:
     await send(org.operator, failing, type="CUSTOM", name="blink", arguments={"ü": [1.5, None, {}]})
     await org.operator.run(UPDATE, id=disabled.id, changes={"enabled": False, "wakeIntervalSeconds": 60})
     await org.operator.run(DEREGISTER, id=gone.id)
+    await _configs(org, busy)
     return devices
+
+
+async def _configs(org: Organisation, device: TestDevice) -> None:
+    """Configs in every state: run, refused, waiting, deleted; with templates, versions and a schema."""
+    await org.operator.run(SCHEMA, schema={"type": "object"})
+    await save_template(org.operator, "base", {"enableOTA": True})
+    await save_template(org.operator, "below", {"deviceName": "Shelf"}, extends="base")
+    for number, mac in enumerate(_MACS):
+        await save(org.operator, mac, {"deviceName": f"ü {number}"}, extends="below" if number else None)
+        saved = await save(org.operator, mac, {"n": number}, note="second")
+        said = {"version": saved["revision"], **({"error": "no"} if number == 1 else {})}
+        await org.operator.run(UPDATE, id=device.id, changes={"mac": mac})
+        assert (await device.heartbeat(json={"config": said})).status_code == 200
+    await org.operator.run(DELETE_CONFIG, mac=_MACS[2])
 
 
 async def _few(org: Organisation) -> list[TestDevice]:
@@ -192,12 +212,17 @@ def _samples(devices: list[TestDevice], events: Sequence[EventRow], pages: Any) 
         "ID": subjects,
         "String": keys,
         "DateTime": ["2026-01-03T12:00:00", "2026-01-03T13:00:00.5+01:00", *moments],
+        "MacAddress": [*_MACS, "00-00-00-00-00-99"],
+        "name": ["base", "BELOW", *keys],
+        "deviceName": ["ü 0", "shelf"],
+        **{name: [1, 2] for name in ("number", "from", "to")},
     }
     odd: dict[str, list[Any]] = {
         "first": [0, 101, -1, 2**31 - 1],
         "after": [cursor for found in cursors.values() for cursor in found],
         "ID": [str(uuid.UUID(int=7)), "x", "", 5, subjects[0].upper(), "\u0000"],
         "String": ["", "x", "\u0000", "ü🛒\u2028", '"quoted"\n', "?!"],
+        "MacAddress": [_MACS[0].upper(), "0000.0000.0001"],
         "DateTime": ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"],
     }
     plain: dict[str, list[Any]] = {"Int": [0, 1, -(2**31)], "Float": [0, 1.5], "Boolean": [True, False]}

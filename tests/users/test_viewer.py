@@ -6,8 +6,10 @@ from tests.support.api import Api, Organisation
 from tests.support.people import VIEWER
 
 _REGENERATE = "mutation ($id: ID!) { regenerateClientToken(id: $id) { token } }"
-_READING = {"account", "public", "clients:read", "devices:read", "images:read", "events:read"}
-_OPERATING = _READING | {"devices:write", "devices:report", "clients:token", "users:read"}
+_READING = {"account", "public", "clients:read", "devices:read", "images:read", "configs:read", "events:read"}
+_OPERATING = _READING | {
+    *("devices:write", "devices:report", "configs:content", "configs:write", "clients:token", "users:read")
+}
 
 
 async def test_an_admin_is_of_no_client_and_may_do_everything(admin: Api) -> None:
