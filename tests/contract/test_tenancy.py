@@ -352,8 +352,7 @@ async def _inventory(org: Organisation) -> Any:
     return await org.operator.run(
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
         "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } "
-        "images { totalCount } }"
-        "devices { nodes { id name enabled token { prefix } } } images { totalCount } "
+        "images { totalCount } "
         "configs { nodes { id version content } totalCount } configTemplates { nodes { id version } } "
         "configSchema { schema updatedAt } }"
     )

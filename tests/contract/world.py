@@ -216,6 +216,7 @@ def _samples(devices: list[TestDevice], events: Sequence[EventRow], pages: Any) 
         "name": ["base", "BELOW", *keys],
         "deviceName": ["ü 0", "shelf"],
         **{name: [1, 2] for name in ("number", "from", "to")},
+        **{f"DeviceTelemetry.{name}": moments for name in ("from", "to")},
     }
     odd: dict[str, list[Any]] = {
         "first": [0, 101, -1, 2**31 - 1],
