@@ -206,7 +206,7 @@ def _samples(devices: list[TestDevice], events: Sequence[EventRow], pages: Any) 
         "MacAddress": [*_MACS, "00-00-00-00-00-99"],
         "name": ["base", "BELOW", *keys],
         "deviceName": ["ü 0", "shelf"],
-        **{name: [1, 2] for name in ("number", "from", "to")},
+        **{name: [1, 2] for name in ("ConfigVersion.number", "ConfigDiff.from", "ConfigDiff.to")},
     }
     odd: dict[str, list[Any]] = {
         "first": [0, 101, -1, 2**31 - 1],
