@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import domain.clients.models
 import domain.configs.models
+import domain.device_commands.models
 import domain.devices.models
 import domain.events.models
 import domain.idempotency.models

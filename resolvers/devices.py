@@ -21,6 +21,7 @@ from domain.kit.paging import Page, page_size
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
 from resolvers.operation import columns_of, operation
+from schema.device_commands import DeviceCommand
 from schema.device_health import DeviceSummary
 from schema.devices import Device, DeviceChanges, DeviceFilter, DeviceOrder, DeviceWithToken, NewDevice
 from schema.images import Image
@@ -163,6 +164,7 @@ async def _with_token(ctx: Context, device_id: str, token: str) -> DeviceWithTok
     return DeviceWithToken(device=device, token=token)
 
 
+@answers(DeviceCommand, "device", reads=["device_id"])
 @answers(Image, "device", reads=["device_id"])
 async def device_of(ctx: Context, parents: Sequence[Any]) -> list[DeviceRow | None]:
     """The device that each parent's `device_id` names."""

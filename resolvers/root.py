@@ -8,6 +8,7 @@ from strawberry.schema.config import StrawberryConfig
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
 from resolvers.clients import ClientMutation, ClientQuery
 from resolvers.configs import ConfigMutation, ConfigQuery
+from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.images import ImageQuery
@@ -25,12 +26,12 @@ from schema.users import User
 
 
 @object_type
-class Query(UserQuery, ClientQuery, DeviceQuery, ImageQuery, ConfigQuery, EventQuery):
+class Query(UserQuery, ClientQuery, DeviceQuery, DeviceCommandQuery, ImageQuery, ConfigQuery, EventQuery):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
 
 @object_type
-class Mutation(UserMutation, ClientMutation, DeviceMutation, ConfigMutation):
+class Mutation(UserMutation, ClientMutation, DeviceMutation, DeviceCommandMutation, ConfigMutation):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
 

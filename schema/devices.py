@@ -11,6 +11,7 @@ from domain.devices.presence import PresenceState, StatusState
 from schema.clients import Client
 from schema.configs import DeviceConfig
 from schema.describe import computed, enum, input_type, object_type
+from schema.device_commands import DeviceCommand, DeviceCommandFilter
 from schema.device_health import DeviceHealth, DevicePresence, DeviceTelemetry
 from schema.images import Image, ImageFilter, ImageOrder
 from schema.nodes import Node
@@ -137,6 +138,12 @@ class Device(Node):
         after: str | None = None,
     ) -> Connection[Image]:
         """Its images, the newest first. `first` is at most 100."""
+
+    @relation
+    async def commands(
+        self, filter: DeviceCommandFilter | None = None, first: int = 20, after: str | None = None
+    ) -> Connection[DeviceCommand]:
+        """What it was told to do, the newest first. `first` is at most 100."""
 
     @classmethod
     def is_type_of(cls, row: object, info: object) -> bool:

@@ -8,6 +8,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from domain.configs.wakes import mark_overdue
+from domain.device_commands.jobs import expire_device_commands
 from domain.devices.models import device_telemetry
 from domain.devices.presence import PresencePolicy
 from domain.devices.sweep import BATCH, mark_inactive, sweep_presence
@@ -40,6 +41,7 @@ class Schedule:
         await self._guarded(self._make_partitions)
         for job, interval in (
             (self._resend_overdue_images, timedelta(seconds=5)),
+            (self._expire_device_commands, timedelta(seconds=10)),
             (self._make_partitions, timedelta(hours=6)),
             (self._mark_overdue_configs, timedelta(minutes=1)),
             (self._sweep_presence, timedelta(minutes=1)),
@@ -76,6 +78,10 @@ class Schedule:
             resent = await resend_overdue_images(tx, SYSTEM)
         if resent:
             _log.warning("images whose worker did not come back were sent again", images=resent)
+
+    async def _expire_device_commands(self) -> None:
+        async with transaction(self._database) as tx:
+            await expire_device_commands(tx, SYSTEM)
 
     async def _make_partitions(self) -> None:
         for table in (events, device_telemetry):

@@ -6,17 +6,20 @@ from functools import lru_cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Integer, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.clients.commands import checked_name
 from domain.clients.queries import clients_by_ids
 from domain.devices.models import DEFAULT_WAKE_INTERVAL, DeviceRow, devices
+from domain.devices.wakes import ReportingDevice
 from domain.kit.errors import Conflict, Invalid, NotFound
 from domain.kit.ids import new_id
 from domain.kit.macs import checked_mac, mac_in
 from domain.kit.scope import Scope, visible
 from domain.kit.secrets import DEVICE_TOKEN, NewToken, new_token
 from domain.kit.sql import Row, Statement, insertion
+from domain.kit.tables import Id
 from domain.kit.transactions import Transaction
 
 # What may be changed, and what callers and events call it.
@@ -54,6 +57,11 @@ _SET_TOKEN = Statement(
         token_created_at=func.now(),
         updated_at=func.now(),
     )
+)
+_SET_INTERVALS = Statement(
+    update(devices)
+    .where(devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id))))
+    .values(wake_interval_seconds=bindparam("seconds", type_=Integer), updated_at=func.now())
 )
 _DEREGISTER = Statement(
     update(devices)
@@ -108,7 +116,7 @@ async def register_device(
             name=checked_name(name or key),
             mac=mac_in(key) if mac is None else checked_mac(mac),
             labels=_checked_labels(labels),
-            wake_interval_seconds=_checked_interval(wake_interval_seconds),
+            wake_interval_seconds=checked_interval(wake_interval_seconds),
             token_hash=token.hash,
             token_prefix=token.prefix,
         )
@@ -133,7 +141,7 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
     if "name" in changes:
         changes["name"] = checked_name(changes["name"])
     if "wake_interval_seconds" in changes:
-        _checked_interval(changes["wake_interval_seconds"])
+        checked_interval(changes["wake_interval_seconds"])
     if changes.get("mac") is not None:
         changes["mac"] = checked_mac(changes["mac"])
     if "labels" in changes:
@@ -157,6 +165,23 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
         before={_TOLD[name]: getattr(held, name) for name in changed},
         after={_TOLD[name]: value for name, value in changed.items()},
     )
+
+
+async def set_wake_intervals(tx: Transaction, scope: Scope, held: Sequence[ReportingDevice], seconds: int) -> None:
+    """Let held devices sleep so long between wakes, as `update_device` does with one."""
+    changed = [device for device in held if device.wake_interval_seconds != checked_interval(seconds)]
+    if not changed:
+        return
+    await tx.all(_SET_INTERVALS, ids=[device.id for device in changed], seconds=seconds)
+    for device in changed:
+        tx.emit(
+            scope,
+            "device.updated",
+            client_id=device.client_id,
+            subject=("Device", device.id),
+            before={"wakeIntervalSeconds": device.wake_interval_seconds},
+            after={"wakeIntervalSeconds": seconds},
+        )
 
 
 async def rotate_device_token(tx: Transaction, scope: Scope, device_id: str) -> NewToken:
@@ -207,7 +232,8 @@ def _checked_labels(labels: Sequence[str]) -> list[str]:
     return sorted(set(labels))
 
 
-def _checked_interval(seconds: int) -> int:
+def checked_interval(seconds: int, *, argument: str = "wakeIntervalSeconds") -> int:
+    """The interval itself. Raises Invalid, naming the argument."""
     if not 10 <= seconds <= 2_592_000:
-        raise Invalid("A wake interval is between 10 seconds and 30 days.", argument="wakeIntervalSeconds")
+        raise Invalid("A wake interval is between 10 seconds and 30 days.", argument=argument)
     return seconds

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Boolean, Float, Select, bindparam, cast, func, literal_column, select
+from sqlalchemy import BigInteger, Boolean, Float, Select, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.devices.models import SEARCHED, DeviceRow, devices
@@ -70,6 +70,17 @@ _BY_KEY = Statement(
     select(*_COLUMNS).where(devices.c.key == bindparam("key"), _registered, visible(devices.c.client_id)).limit(2),
     DeviceRow,
 )
+_LABELLED = Statement(
+    select(devices.c.id)
+    .where(
+        devices.c.client_id == bindparam("owner"),
+        visible(devices.c.client_id),
+        devices.c.labels.overlap(bindparam("labels", type_=ARRAY(TEXT))),
+        _registered,
+    )
+    .order_by(devices.c.id)
+    .limit(bindparam("most", type_=BigInteger))
+)
 
 
 @lru_cache(maxsize=512)
@@ -132,6 +143,14 @@ async def list_devices(
     key = ("devices", tuple(sorted((name, str(value)) for name, value in given.items())))
     statement = _list(names, order, after is not None, columns)
     return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, **given)
+
+
+async def ids_of_labelled_devices(
+    db: Runner, scope: Scope, client_id: str, labels: Sequence[str], *, most: int
+) -> list[str]:
+    """The ids of a client's registered devices that have any of these labels, so many at most."""
+    rows = await db.all(_LABELLED, owner=client_id, scope=scope.client_id, labels=list(labels), most=most)
+    return [row["id"] for row in rows]
 
 
 def prefix_query(words: str) -> str:

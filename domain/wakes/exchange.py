@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from domain.configs import wakes as configs
+from domain.device_commands import wakes as device_commands
 from domain.devices.wakes import AWAKE, Wake, WakeReport, hold_reporting_devices, record_wakes, refused
 from domain.kit.errors import Refusal
 from domain.kit.scope import Scope
@@ -19,7 +20,10 @@ from domain.kit.transactions import Transaction
 Answers = dict[str, dict[str, Any]]
 """By the device's id: the keys of `next` that a feature fills."""
 
-_FEATURES: tuple[Callable[[Transaction, Scope, Sequence[Wake]], Awaitable[Answers]], ...] = (configs.answer_wakes,)
+_FEATURES: tuple[Callable[[Transaction, Scope, Sequence[Wake]], Awaitable[Answers]], ...] = (
+    configs.answer_wakes,
+    device_commands.answer_wakes,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from graphql import GraphQLEnumType, GraphQLInputObjectType
 
 import domain
 import domain.configs.queries
+import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
 import domain.images.queries
@@ -33,6 +34,7 @@ _ORDERS = {
     "ImageOrder": domain.images.queries.ORDERS,
 }
 _FILTERS = {
+    "DeviceCommandFilter": domain.device_commands.queries._CONDITIONS,
     "DeviceFilter": domain.devices.queries._CONDITIONS,
     "ConfigFilter": domain.configs.queries._CONDITIONS,
     "ImageFilter": domain.images.queries._CONDITIONS,

@@ -10,6 +10,7 @@ import pytest
 
 from tests.configs.operations import DELETE, SCHEMA, save, save_template
 from tests.contract.documents import id_arguments
+from tests.device_commands.operations import send
 from tests.support.api import Organisation, TestDevice
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -21,13 +22,18 @@ _DEVICES = "query ($id: ID!) { devices(filter: %s) { nodes { id } edges { node {
 _IMAGES = "query ($id: ID!) { images(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
 _EVENTS = "query ($id: ID!) { events(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
 _NESTED = "query ($id: ID!) { devices { nodes { images(filter: %s) { nodes { id } totalCount } } } }"
+_SEND_MANY = """mutation ($id: ID!) { sendDeviceCommands(%s, command: {type: RESTART}) {
+  queued results { deviceId code command { id } }
+} }"""
+_REFUSED = {"NOT_FOUND"}
 
 
 @dataclass(frozen=True)
 class _Case:
     """A document with a variable `id`, and whose id goes there: a property of `_Things`.
 
-    `answer` is what an operator of another organisation gets: a code, None for null, [] for nothing.
+    `answer` is what an operator of another organisation gets: a code, None for null, [] for nothing, a set of the
+    codes of all results.
     """
 
     thing: str
@@ -98,6 +104,7 @@ _CASES = {
         "client", _NOBODY, "query ($id: ID!) { deviceSummary(clientId: $id) { total presence { count } } }"
     ),
     "Query.image.id": _Case("image", None, "query ($id: ID!) { image(id: $id) { id } }"),
+    "Query.deviceCommand.id": _Case("command", None, "query ($id: ID!) { deviceCommand(id: $id) { id } }"),
     "Query.node.id": _Case("device", None, "query ($id: ID!) { node(id: $id) { id } }"),
     "Query.devices.filter.clientId": _Case("client", [], _DEVICES % "{clientId: $id}"),
     "Query.images.filter.clientId": _Case("client", [], _IMAGES % "{clientId: $id}"),
@@ -141,6 +148,18 @@ _CASES = {
     "Mutation.deregisterDevice.id": _Case(
         "device", "NOT_FOUND", "mutation ($id: ID!) { deregisterDevice(id: $id) { id } }"
     ),
+    "Mutation.sendDeviceCommand.deviceId": _Case(
+        "device",
+        "NOT_FOUND",
+        "mutation ($id: ID!) { sendDeviceCommand(deviceId: $id, command: {type: RESTART}) { id } }",
+    ),
+    "Mutation.sendDeviceCommands.deviceIds": _Case("device", _REFUSED, _SEND_MANY % "deviceIds: [$id]"),
+    "Mutation.sendDeviceCommands.clientId": _Case(
+        "client", "NOT_FOUND", _SEND_MANY % 'labels: ["shared"], clientId: $id'
+    ),
+    "Mutation.cancelDeviceCommand.id": _Case(
+        "command", "NOT_FOUND", "mutation ($id: ID!) { cancelDeviceCommand(id: $id) { id } }"
+    ),
 }
 _LIVE_CASES = {
     "Subscription.configUpdates.ids": (
@@ -174,6 +193,7 @@ class _Things:
     device: str
     image: str
     user: str
+    command: str
     config: str
     template: str
     spare: str
@@ -181,16 +201,17 @@ class _Things:
 
     @classmethod
     async def of(cls, org: Organisation) -> "_Things":
-        device = await org.device("the-same-key")
+        device = await org.device("the-same-key", labels=["shared"])
         image_id = (await device.upload(photo())).json()["imageId"]
         user = await Person.made(org.admin, "VIEWER", org.id)
+        command = await send(org.operator, device)
         template, spare = [await save_template(org.operator, name, {}) for name in ("same", "spare")]
         config = await save(org.operator, _MAC, {}, extends="same")
         await save(org.operator, _DELETED, {})
         await org.operator.run(DELETE, mac=_DELETED)
         await org.operator.run(SCHEMA, schema={})
         made = (config["id"], template["id"], spare["id"])
-        return cls(org.id, device.id, image_id, user.id, *made, device)
+        return cls(org.id, device.id, image_id, user.id, command["id"], *made, device)
 
 
 @pytest.fixture
@@ -199,8 +220,10 @@ async def theirs(other_org: Organisation) -> _Things:
 
 
 def _is_answer(data: dict[str, Any], expected: Any) -> bool:
-    """Whether the data is null, or a list without anything in it, also under every device of one's own."""
+    """Whether the data is null, or refuses each, or is a list without anything in it, also under one's devices."""
     (value,) = data.values()
+    if isinstance(expected, set):
+        return {one["code"] for one in value["results"]} == expected
     if expected is None:
         return value is None
     if isinstance(expected, dict):
@@ -226,7 +249,9 @@ async def test_another_organisations_id_leads_nowhere(
     else:
         assert not answer.get("errors"), answer
         assert _is_answer(answer["data"], case.answer), answer
-    for thing in (theirs.device, theirs.image, other_org.name, "the-same-key"):
+    if not isinstance(case.answer, set):  # results name what was asked for
+        assert theirs.device not in str(answer.get("data")), answer
+    for thing in (theirs.command, theirs.image, other_org.name, "the-same-key"):
         assert thing not in str(answer.get("data")), answer
     assert await _inventory(other_org) == before
 
@@ -284,7 +309,7 @@ async def _own_event_after_theirs(stack: Stack, org: Organisation, theirs: _Thin
         live = await socket.subscribe("subscription { events { clientId type } }")
         assert (await theirs.reporter.heartbeat()).status_code == 200
         own = await _Things.of(org)
-        last = {"user.created", "image.ready"}  # in either order: a worker makes the image ready
+        last = {"device_command.queued", "image.ready"}  # in either order: a worker makes the image ready
         while last:
             event = (await live.next())["events"]
             assert event["clientId"] == org.id
@@ -326,7 +351,8 @@ async def _inventory(org: Organisation) -> Any:
     """What an organisation has, for comparing before and after."""
     return await org.operator.run(
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
-        "devices { nodes { id name enabled token { prefix } } } images { totalCount } "
+        "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } "
+        "images { totalCount } "
         "configs { nodes { id version content } totalCount } configTemplates { nodes { id version } } "
         "configSchema { schema updatedAt } }"
     )

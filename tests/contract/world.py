@@ -28,6 +28,7 @@ from tests.configs.operations import DELETE as DELETE_CONFIG
 from tests.configs.operations import SCHEMA, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.contract.values import Samples
+from tests.device_commands.operations import CANCEL, send, wake
 from tests.devices.operations import DEREGISTER, UPDATE
 from tests.support.api import Api, Organisation, TestDevice
 from tests.support.log import eventually
@@ -38,7 +39,8 @@ from tests.support.stack import Stack
 _TOKEN = "mutation ($id: ID!) { regenerateClientToken(id: $id) { token } }"
 _CLOSE = "mutation ($id: ID!) { deleteClient(id: $id) { id } }"
 _PAGE = "{ __typename pageInfo { endCursor } }"
-_PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {{ images(first: 1) {_PAGE} }} }}
+_PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {{ images(first: 1) {_PAGE}
+    commands(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ id }} }} }} }}
   byName: devices(first: 1, order: NAME_DESC) {_PAGE} bySeen: devices(first: 3, order: LAST_SEEN_AT_DESC) {_PAGE}
   images(first: 2) {_PAGE} byCapture: images(first: 1, order: CAPTURED_AT_ASC) {_PAGE}
   configs(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ versions(first: 1) {_PAGE} }} }}
@@ -111,6 +113,12 @@ async def _fleet(org: Organisation) -> list[TestDevice]:
         assert (await failing.upload(photo()[:-100])).status_code == 422
     for device in (busy, disabled):
         assert (await device.heartbeat(headers={"X-RSSI": "-70"})).status_code == 200
+    for kind in ("RESTART", "CAPTURE_NOW", "RESTART"):
+        sent = await send(org.operator, busy, type=kind)
+    await org.operator.run(CANCEL, id=sent["id"])
+    (told, _) = (await wake(busy))["commands"]
+    await wake(busy, commands=[{"id": told["id"], "status": "FAILED", "message": "no room"}])
+    await send(org.operator, failing, type="CUSTOM", name="blink", arguments={"ü": [1.5, None, {}]})
     await org.operator.run(UPDATE, id=disabled.id, changes={"enabled": False, "wakeIntervalSeconds": 60})
     await org.operator.run(DEREGISTER, id=gone.id)
     await _configs(org, busy)
@@ -199,6 +207,7 @@ def _samples(devices: list[TestDevice], events: Sequence[EventRow], pages: Any) 
         "search": ["cam", "shelf bus", "Shelf-gone cam"],
         "ids": [device.id for device in devices],
         "deviceId": [device.id for device in devices],
+        "DeviceCommand.id": [event.data["commandId"] for event in events if event.type == "device_command.queued"],
         "clientId": list(dict.fromkeys(event.client_id for event in events)),
         "ID": subjects,
         "String": keys,
