@@ -8,6 +8,7 @@ from strawberry.schema.config import StrawberryConfig
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
 from resolvers.clients import ClientMutation, ClientQuery
 from resolvers.configs import ConfigMutation, ConfigQuery
+from resolvers.device_bulk import DeviceBulkMutation
 from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
@@ -31,7 +32,9 @@ class Query(UserQuery, ClientQuery, DeviceQuery, DeviceCommandQuery, ConfigQuery
 
 
 @object_type
-class Mutation(UserMutation, ClientMutation, DeviceMutation, DeviceCommandMutation, ConfigMutation):
+class Mutation(
+    UserMutation, ClientMutation, DeviceMutation, DeviceBulkMutation, DeviceCommandMutation, ConfigMutation
+):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
 

@@ -1,7 +1,7 @@
 """Changing devices as their operators do: registering, renaming, new tokens, deregistering."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from domain.kit.tables import Id
 from domain.kit.transactions import Transaction
 
 # What may be changed, and what callers and events call it.
-_TOLD = {
+TOLD = {
     "name": "name",
     "enabled": "enabled",
     "wake_interval_seconds": "wakeIntervalSeconds",
@@ -32,7 +32,7 @@ _TOLD = {
 }
 _MAY_BE_NULL = {"mac"}
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/=-]{0,62}[A-Za-z0-9])?")
-_MOST_LABELS = 50
+MOST_LABELS = 50
 _UNIQUE_MAC = "uq_devices_client_id_mac"
 _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
 
@@ -65,7 +65,7 @@ _SET_INTERVALS = Statement(
 )
 _DEREGISTER = Statement(
     update(devices)
-    .where(devices.c.id == bindparam("device"))
+    .where(devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id))))
     .values(
         deregistered_at=func.now(),
         token_hash=None,
@@ -115,7 +115,7 @@ async def register_device(
             key=key,
             name=checked_name(name or key),
             mac=mac_in(key) if mac is None else checked_mac(mac),
-            labels=_checked_labels(labels),
+            labels=checked_labels(labels),
             wake_interval_seconds=checked_interval(wake_interval_seconds),
             token_hash=token.hash,
             token_prefix=token.prefix,
@@ -136,7 +136,7 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
     """
     for name, value in changes.items():
         if value is None and name not in _MAY_BE_NULL:
-            raise Invalid("This cannot be null: leave it out to keep it.", argument=_TOLD[name])
+            raise Invalid("This cannot be null: leave it out to keep it.", argument=TOLD[name])
     held = await _hold(tx, scope, device_id)
     if "name" in changes:
         changes["name"] = checked_name(changes["name"])
@@ -145,7 +145,7 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
     if changes.get("mac") is not None:
         changes["mac"] = checked_mac(changes["mac"])
     if "labels" in changes:
-        changes["labels"] = _checked_labels(changes["labels"])
+        changes["labels"] = checked_labels(changes["labels"])
     changed = {name: value for name, value in changes.items() if getattr(held, name) != value}
     if not changed:
         return
@@ -157,14 +157,7 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
         )
     except asyncpg.UniqueViolationError:
         raise _mac_taken() from None
-    tx.emit(
-        scope,
-        "device.updated",
-        client_id=held.client_id,
-        subject=("Device", device_id),
-        before={_TOLD[name]: getattr(held, name) for name in changed},
-        after={_TOLD[name]: value for name, value in changed.items()},
-    )
+    tell_updated(tx, scope, held, changed)
 
 
 async def set_wake_intervals(tx: Transaction, scope: Scope, held: Sequence[ReportingDevice], seconds: int) -> None:
@@ -195,15 +188,32 @@ async def rotate_device_token(tx: Transaction, scope: Scope, device_id: str) -> 
 
 async def deregister_device(tx: Transaction, scope: Scope, device_id: str) -> None:
     """Take a device out of service: its token stops at once, its images stay, its key is free again."""
-    held = await _hold(tx, scope, device_id)
-    await tx.all(_DEREGISTER, device=device_id)
+    await deregister_held(tx, scope, [await _hold(tx, scope, device_id)])
+
+
+async def deregister_held(tx: Transaction, scope: Scope, held: Sequence[DeviceRow]) -> None:
+    """As `deregister_device`, of devices that are locked already."""
+    await tx.all(_DEREGISTER, ids=[device.id for device in held])
+    for device in held:
+        tx.emit(
+            scope,
+            "device.deregistered",
+            client_id=device.client_id,
+            subject=("Device", device.id),
+            key=device.key,
+            name=device.name,
+        )
+
+
+def tell_updated(tx: Transaction, scope: Scope, held: DeviceRow, changed: Mapping[str, Any]) -> None:
+    """Emit the event of a changed device; `changed` are the new values by column."""
     tx.emit(
         scope,
-        "device.deregistered",
+        "device.updated",
         client_id=held.client_id,
-        subject=("Device", device_id),
-        key=held.key,
-        name=held.name,
+        subject=("Device", held.id),
+        before={TOLD[name]: getattr(held, name) for name in changed},
+        after={TOLD[name]: value for name, value in changed.items()},
     )
 
 
@@ -218,17 +228,17 @@ def _mac_taken() -> Conflict:
     return Conflict("There is already a device with this MAC address.", code="MAC_TAKEN", argument="mac")
 
 
-def _checked_labels(labels: Sequence[str]) -> list[str]:
-    """Each once, in alphabetical order."""
+def checked_labels(labels: Sequence[str], *, argument: str = "labels") -> list[str]:
+    """Each once, in alphabetical order. Raises Invalid, naming the argument."""
     for label in labels:
         if not _LABEL.fullmatch(label):
             raise Invalid(
                 "A label has 1 to 64 letters, digits and any of . _ : / = - between them.",
-                argument="labels",
+                argument=argument,
                 given=label[:100],
             )
-    if len(set(labels)) > _MOST_LABELS:
-        raise Invalid(f"A device has at most {_MOST_LABELS} labels.", argument="labels")
+    if len(set(labels)) > MOST_LABELS:
+        raise Invalid(f"A device has at most {MOST_LABELS} labels.", argument=argument)
     return sorted(set(labels))
 
 

@@ -115,6 +115,7 @@ _BOUNDED = {
     "DeviceSummary.firmware",
     "DeviceSummary.labels",
     "SentDeviceCommands.results",
+    "BulkDeviceResults.results",
 }
 # Those of things that come one at a time, asked directly for one parent and for many.
 _SINGLE = {

@@ -18,7 +18,7 @@ from schema import relation
 from tests.contract.documents import graphql_schema
 
 _DATA_ACCESS = {
-    *("queries", "commands", "jobs", "wakes", "exchange", "uploads", "log", "sessions"),
+    *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "log", "sessions"),
     *("templates", "rules", "history"),
 }
 _ACTS_WITHOUT_A_SCOPE = {

@@ -25,6 +25,14 @@ _NESTED = "query ($id: ID!) { devices { nodes { images(filter: %s) { nodes { id 
 _SEND_MANY = """mutation ($id: ID!) { sendDeviceCommands(%s, command: {type: RESTART}) {
   queued results { deviceId code command { id } }
 } }"""
+_BULK_UPDATE = """mutation ($id: ID!) { bulkUpdateDevices(%s, changes: {enabled: false}) {
+  matched changed results { key error { code } }
+} }"""
+_BULK_DEREGISTER = """mutation ($id: ID!) { bulkDeregisterDevices(%s) {
+  matched changed results { key error { code } }
+} }"""
+_NONE_MATCHED = {"matched": 0, "changed": 0, "results": []}
+_NOT_FOUND = {"matched": 1, "changed": 0, "results": [{"key": None, "error": {"code": "NOT_FOUND"}}]}
 _REFUSED = {"NOT_FOUND"}
 
 
@@ -156,6 +164,14 @@ _CASES = {
     "Mutation.sendDeviceCommands.deviceIds": _Case("device", _REFUSED, _SEND_MANY % "deviceIds: [$id]"),
     "Mutation.sendDeviceCommands.clientId": _Case(
         "client", "NOT_FOUND", _SEND_MANY % 'labels: ["shared"], clientId: $id'
+    ),
+    "Mutation.bulkUpdateDevices.ids": _Case("device", _NOT_FOUND, _BULK_UPDATE % "ids: [$id]"),
+    "Mutation.bulkUpdateDevices.filter.clientId": _Case(
+        "client", _NONE_MATCHED, _BULK_UPDATE % "filter: {clientId: $id}"
+    ),
+    "Mutation.bulkDeregisterDevices.ids": _Case("device", _NOT_FOUND, _BULK_DEREGISTER % "ids: [$id]"),
+    "Mutation.bulkDeregisterDevices.filter.clientId": _Case(
+        "client", _NONE_MATCHED, _BULK_DEREGISTER % "filter: {clientId: $id}"
     ),
     "Mutation.cancelDeviceCommand.id": _Case(
         "command", "NOT_FOUND", "mutation ($id: ID!) { cancelDeviceCommand(id: $id) { id } }"
