@@ -83,7 +83,7 @@ class BulkChanges:
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """What became of one device: changed, as it was already, or refused. `key` None is of one that was not found."""
+    """What became of one device: changed, as it was already, or refused; `key` None: it was not found."""
 
     device_id: str
     key: str | None = None
