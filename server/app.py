@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from domain.kit.errors import Refusal
+from resolvers.context import Services
 from server import telemetry
 from server.connections import Connections
 from server.edge import Edge
@@ -26,7 +27,9 @@ from server.graphql.websocket import WebSocketEndpoint
 from server.health import Health
 from server.logs import configure_logs
 from server.process import blob_store, connect_redis, link_signer
+from server.routes.declared import DeclaredRoute
 from server.routes.devices import DeviceRoutes
+from server.routes.docs import DocumentationRoutes
 from server.routes.media import MediaRoutes
 from server.routes.operations import OperationRoutes
 from server.services import api_services
@@ -66,10 +69,7 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
             app.router.routes += [
                 Route("/graphql", graphql, methods=None),
                 WebSocketRoute("/graphql", graphql),
-                *DeviceRoutes(settings, services).routes(),
-                *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
-                *OperationRoutes(services, health, fanout).routes(),
-                *(graphiql.routes() if settings.explorable else []),
+                *DocumentationRoutes(_rest_routes(settings, services, health, fanout)).every,
             ]
             _spare_the_collector()
             yield
@@ -77,6 +77,15 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
             await redis.aclose()
 
     return lifespan
+
+
+def _rest_routes(settings: Settings, services: Services, health: Health, fanout: Fanout) -> list[DeclaredRoute]:
+    return [
+        *DeviceRoutes(settings, services).routes(),
+        *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
+        *OperationRoutes(services, health, fanout).routes(),
+        *(graphiql.routes() if settings.explorable else []),
+    ]
 
 
 def _spare_the_collector() -> None:

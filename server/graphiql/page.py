@@ -13,7 +13,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+
+from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
 
 DIST = Path(__file__).with_name("dist")
 
@@ -151,9 +152,9 @@ def page(url: str = "http://localhost:8000/graphql") -> Response:
     return HTMLResponse(html, headers=headers)
 
 
-def routes() -> list[BaseRoute]:
+def routes() -> list[DeclaredRoute]:
     """The built files, under /graphiql/."""
-    return [Route("/graphiql/{name:path}", _asset, methods=["GET"])]
+    return [DeclaredRoute("GET", "/graphiql/{name:path}", _asset, _ASSET)]
 
 
 async def _asset(request: Request) -> Response:
@@ -218,3 +219,18 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def _curl(url: str) -> str:
     body = json.dumps(_LOGIN, indent=2)
     return f"curl {shlex.quote(url)} \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+
+
+_ASSET = Declaration(
+    tag="Operations",
+    summary="A file of GraphiQL, the page at /graphql",
+    parameters=[
+        Parameter(name="name", where="path", description="As the page says it; may contain slashes."),
+        Parameter(name="If-None-Match", where="header", description="The ETag that the caller has."),
+    ],
+    answers={
+        200: Answer(description="The file.", content={ending.partition(";")[0]: {} for ending in _TYPES.values()}),
+        304: Answer(description="The caller has it."),
+        404: Answer(description="There is no such file.", content={"text/plain": {"type": "string"}}),
+    },
+)

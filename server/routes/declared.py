@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What OpenAPI says of a route. `problems`: for each status the codes of the problem documents that it may have."""
+    """What OpenAPI says of a route. `problems`: for each status the codes that its problem documents may have."""
 
     tag: str
     summary: str
@@ -76,8 +76,8 @@ class DeclaredRoute(Route):
         self.declaration = declaration
 
 
-def obj(title: str | None = None, /, *, required: Sequence[str] | None = None, **properties: Schema) -> Schema:
-    """The schema of an object, whose properties are all required unless those that are get named."""
+def obj(title: str | None = None, required: Sequence[str] | None = None, /, **properties: Schema) -> Schema:
+    """The schema of an object, whose properties are all required unless `required` names those that are."""
     named = {"title": title} if title else {}
     needed = list(properties) if required is None else list(required)
     return {**named, "type": "object", "properties": properties, **({"required": needed} if needed else {})}

@@ -11,7 +11,9 @@ from server.routes.declared import Answer, Declaration, DeclaredRoute, obj
 from server.routes.openapi import document
 from server.routes.page import page
 
-_POLICY = "default-src 'none'; style-src 'nonce-{nonce}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+_POLICY = (
+    "default-src 'none'; style-src 'nonce-{nonce}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
 _OPENAPI = obj("OpenApi", openapi={"type": "string"}, info={"type": "object"}, paths={"type": "object"})
 
 

@@ -106,9 +106,7 @@ def problems_of(declaration: Declaration) -> dict[int, list[str]]:
 
 
 def _response(answer: Answer) -> dict[str, Any]:
-    headers = {
-        name: {"description": about, "schema": {"type": "string"}} for name, about in answer.headers.items()
-    }
+    headers = {name: {"description": about, "schema": {"type": "string"}} for name, about in answer.headers.items()}
     told = {"description": answer.description, "content": _content(answer.content), "headers": headers}
     return {key: value for key, value in told.items() if value}
 
@@ -141,7 +139,7 @@ def _hoisted(value: Any, components: dict[str, Any]) -> Any:
 
 _PROBLEM = obj(
     "Problem",
-    required=["type", "title", "status", "detail", "code", "correlationId"],
+    ["type", "title", "status", "detail", "code", "correlationId"],
     type={"type": "string"},
     title={"type": "string"},
     status={"type": "integer"},

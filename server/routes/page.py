@@ -78,9 +78,12 @@ def page(document: _Json, nonce: str) -> str:
         title=escape(info["title"]),
         version=escape(info["version"]),
         about=_prose(info["description"]),
-        nav="".join(_nav(tag["name"], operations) for tag, operations in groups) + '<b><a href="#schemas">Schemas</a></b>',
+        nav="".join(_nav(tag["name"], operations) for tag, operations in groups)
+        + '<b><a href="#schemas">Schemas</a></b>',
         sections="".join(_section(tag, operations) for tag, operations in groups),
-        schemas="".join(_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items())),
+        schemas="".join(
+            _schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items())
+        ),
     )
 
 
