@@ -12,7 +12,8 @@ from server.routes.openapi import document
 from server.routes.page import page
 
 _POLICY = (
-    "default-src 'none'; style-src 'nonce-{nonce}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; style-src 'nonce-{nonce}'; img-src data:; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
 _OPENAPI = obj("OpenApi", openapi={"type": "string"}, info={"type": "object"}, paths={"type": "object"})
 

@@ -23,7 +23,7 @@ _PAGE = """\
 <style nonce="{nonce}">{style}</style>
 </head>
 <body>
-<nav aria-label="Routes"><a class="home" href="#top">{title}</a>{nav}</nav>
+<nav aria-label="Routes"><a class="home" href="#top">{title}</a>{nav}<b><a href="#schemas">Schemas</a></b></nav>
 <main id="top">
 <h1>REST routes <small>{version}</small></h1>
 {about}
@@ -68,6 +68,9 @@ td:first-child { white-space: nowrap }
 """
 
 
+_OPTIONAL = ' <span class="quiet">optional</span>'
+
+
 def page(document: _Json, nonce: str) -> str:
     """The whole page. Everything that stands in the document is escaped."""
     groups = [(tag, list(_operations(document, tag["name"]))) for tag in document["tags"]]
@@ -78,15 +81,13 @@ def page(document: _Json, nonce: str) -> str:
         title=escape(info["title"]),
         version=escape(info["version"]),
         about=_prose(info["description"]),
-        nav="".join(_nav(tag["name"], operations) for tag, operations in groups)
-        + '<b><a href="#schemas">Schemas</a></b>',
+        nav="".join(_nav(tag["name"], operations) for tag, operations in groups),
         sections="".join(_section(tag, operations) for tag, operations in groups),
-        schemas="".join(
-            _schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items())
-        ),
+        schemas="".join(_schema(*named) for named in sorted(document["components"]["schemas"].items())),
     )
 
 
+_JOINED = {"allOf": " and ", "oneOf": " or ", "anyOf": " or "}
 _Operation = tuple[str, str, _Json]  # method, path, what is said of it
 
 
@@ -179,7 +180,7 @@ def _rows(schema: _Json) -> list[tuple[str, ...]]:
     required = schema.get("required", ())
     return [
         (
-            f"<code>{escape(name)}</code>{'' if name in required else ' <span class="quiet">optional</span>'}",
+            f"<code>{escape(name)}</code>" + ("" if name in required else _OPTIONAL),
             _shape(about),
             _inline(about.get("description", "")),
         )
@@ -192,17 +193,20 @@ def _shape(schema: _Json) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f'<a href="#schema-{escape(name)}">{escape(name)}</a>'
-    for key, word in (("allOf", " and "), ("oneOf", " or "), ("anyOf", " or ")):
+    for key, word in _JOINED.items():
         if key in schema:
             return word.join(shape for one in schema[key] if (shape := _shape(one)))
     if "enum" in schema:
         return " | ".join(f"<code>{escape(str(value))}</code>" for value in schema["enum"])
+    return _plain(schema)
+
+
+def _plain(schema: _Json) -> str:
     if schema.get("type") == "array":
         return f"list of {_shape(schema['items'])}"
-    if "properties" in schema and "type" not in schema:  # what an allOf narrows; said in words elsewhere
-        return ""
     if schema.get("properties"):
-        return f"object{_table(_rows(schema))}"
+        # Without a type it is what an allOf narrows, which the answer's description says in words.
+        return f"object{_table(_rows(schema))}" if "type" in schema else ""
     return f'<span class="quiet">{escape(_words(schema))}</span>'
 
 
