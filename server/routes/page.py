@@ -54,7 +54,7 @@ h2 { margin-top: 2.5rem }
 h3 { font: 600 1.05rem/1.5 ui-monospace, Menlo, Consolas, monospace; margin: 0; overflow-wrap: anywhere }
 h4 { margin: 1.25rem 0 .25rem; font-size: .9rem; color: var(--quiet) }
 article { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 1.25rem;
-  margin: 1rem 0 }
+  margin: 1rem 0; overflow-x: auto }
 a { color: var(--accent) }
 code, pre { font: .85rem/1.6 ui-monospace, Menlo, Consolas, monospace }
 pre { overflow: auto; padding: .75rem 1rem; border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0 }
@@ -64,7 +64,9 @@ td:first-child { white-space: nowrap }
 .method { color: var(--accent) }
 .quiet { color: var(--quiet) }
 @media (max-width: 50rem) { body { display: block } nav { position: static; height: auto; border: 0 }
-  main { padding: 1rem } td:first-child { white-space: normal } }
+  main { padding: 1rem }
+  tr, td, td:first-child { display: block; white-space: normal; overflow-wrap: anywhere }
+  td + td { border: 0; padding-top: 0 } }
 """
 
 
