@@ -12,9 +12,10 @@ from html import escape
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
+from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter, Schema
+from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
 
 DIST = Path(__file__).with_name("dist")
 
@@ -173,7 +174,7 @@ async def _asset(request: Request) -> Response:
         headers["Content-Encoding"] = encoding
     if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, headers=headers, media_type=_TYPES.get(DIST.joinpath(name).suffix))
+    return FileAnswer(path, headers=headers, media_type=_TYPES.get(DIST.joinpath(name).suffix))
 
 
 def _manifest() -> Mapping[str, str]:
@@ -221,16 +222,20 @@ def _curl(url: str) -> str:
     return f"curl {shlex.quote(url)} \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
 
 
+_FILES: dict[str, Schema] = {content_type.partition(";")[0]: {} for content_type in _TYPES.values()}
 _ASSET = Declaration(
     tag="Operations",
     summary="A file of GraphiQL, the page at /graphql",
     parameters=[
         Parameter(name="name", where="path", description="As the page says it; may contain slashes."),
+        *RANGES,
         Parameter(name="If-None-Match", where="header", description="The ETag that the caller has."),
     ],
     answers={
-        200: Answer(description="The file.", content={ending.partition(";")[0]: {} for ending in _TYPES.values()}),
+        200: Answer(description="The file.", content=_FILES),
+        206: Answer(description="The range.", content={**_FILES, "multipart/byteranges": {}}),
         304: Answer(description="The caller has it."),
         404: Answer(description="There is no such file.", content={"text/plain": {"type": "string"}}),
     },
+    problems=RANGE_PROBLEMS,
 )

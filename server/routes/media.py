@@ -3,11 +3,12 @@
 import stat
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from domain.kit.blobs import FolderStore, LinkSigner
 from domain.kit.errors import Denied, NotFound
 from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
+from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
 
 _TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
 _OTHER = "application/octet-stream"
@@ -46,7 +47,7 @@ class MediaRoutes:
         if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         media_type = _TYPES.get(path.suffix, _OTHER)
-        return FileResponse(path, headers=headers, media_type=media_type, stat_result=found)
+        return FileAnswer(path, headers=headers, media_type=media_type, stat_result=found)
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:
@@ -66,8 +67,7 @@ _GET = Declaration(
         Parameter(name="key", where="path", description="May contain slashes."),
         Parameter(name="until", where="query", description="When the link ends.", required=True),
         Parameter(name="signature", where="query", description="Ours.", required=True),
-        Parameter(name="Range", where="header", description="`bytes=…`: a part of them."),
-        Parameter(name="If-Range", where="header", description="The ETag of the parts that the caller has."),
+        *RANGES,
         Parameter(name="If-None-Match", where="header", description="The ETag that the caller has."),
     ],
     answers={
@@ -75,10 +75,5 @@ _GET = Declaration(
         206: Answer(description="The range.", content={**_BYTES, "multipart/byteranges": {}}, headers=_KEPT),
         304: Answer(description="The caller has them."),
     },
-    problems={
-        400: ("BAD_REQUEST",),
-        403: ("LINK_EXPIRED",),
-        404: ("NOT_FOUND",),
-        416: ("RANGE_NOT_SATISFIABLE",),
-    },
+    problems={**RANGE_PROBLEMS, 403: ("LINK_EXPIRED",), 404: ("NOT_FOUND",)},
 )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -14,6 +15,8 @@ from playwright.async_api import Page, async_playwright, expect
 from tests.conftest import StackOf
 from tests.server.test_graphiql import CHROMIUM, FLAGS
 from tests.support.api import Organisation
+from tests.support.images import link_to
+from tests.support.photos import photo
 from tests.support.stack import Stack
 
 in_chromium = pytest.mark.skipif(
@@ -124,6 +127,26 @@ async def test_schemathesis_finds_no_undocumented_answer_to_a_device(
     device = await open_org.device()
     config = f'[parameters]\n"path.key" = "{device.key}"\n'
     fuzz(open_stack, device.token, tmp_path, config, "--include-tag", "Devices", "--max-examples", "25")
+
+
+async def test_schemathesis_finds_no_undocumented_answer_to_who_has_a_link(
+    open_stack: Stack, open_org: Organisation, tmp_path: Path
+) -> None:
+    """Parts of a photo, and GraphiQL's files when they are built: what is there, asked for in every way."""
+    image = (await (await open_org.device()).upload(photo())).json()["imageId"]
+    link = urlsplit(await link_to(open_org.viewer, image, "ORIGINAL"))
+    given = {"path.key": link.path.removeprefix("/media/")}
+    given |= {f"query.{name}": value for name, value in parse_qsl(link.query)}
+    config = _parameters("GET /media/{key}", given) + _parameters(
+        "GET /graphiql/{name}", {"path.name": "graphiql.css"}
+    )
+    paths = ("--include-path", "/media/{key}", "--include-path", "/graphiql/{name}")
+    fuzz(open_stack, "none", tmp_path, config, *paths, "--max-examples", "25")
+
+
+def _parameters(operation: str, given: dict[str, str]) -> str:
+    lines = "".join(f'"{name}" = "{value}"\n' for name, value in given.items())
+    return f'[[operations]]\ninclude-name = "{operation}"\n[operations.parameters]\n{lines}'
 
 
 async def test_schemathesis_finds_no_undocumented_answer_to_a_client(
