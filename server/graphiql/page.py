@@ -163,7 +163,9 @@ async def _asset(request: Request) -> Response:
     digest = _manifest().get(name)  # only what the build listed is served, so no path can lead elsewhere
     if digest is None:
         return PlainTextResponse("Not found", status_code=404, headers=_ASSET_HEADERS)
-    path, encoding = _variant(DIST / name, request.headers.get("accept-encoding", ""))
+    # A part of a packed file cannot be unpacked, and several parts of one would be packed once more in name only.
+    accepted = "" if "range" in request.headers else request.headers.get("accept-encoding", "")
+    path, encoding = _variant(DIST / name, accepted)
     immutable = name.startswith(_HASHED) or request.query_params.get("v") == digest
     headers = {
         **_ASSET_HEADERS,
