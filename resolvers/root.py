@@ -6,6 +6,7 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
+from resolvers.audit import AuditQuery
 from resolvers.clients import ClientMutation, ClientQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
@@ -23,7 +24,7 @@ from schema.users import User
 
 
 @object_type
-class Query(UserQuery, ClientQuery, DeviceQuery, ImageQuery, EventQuery):
+class Query(UserQuery, ClientQuery, DeviceQuery, ImageQuery, EventQuery, AuditQuery):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
 

@@ -24,6 +24,8 @@ class Permission(StrEnum):
     DEVICES_REPORT = "devices:report"
     IMAGES_READ = "images:read"
     EVENTS_READ = "events:read"
+    AUDIT_READ = "audit:read"
+    PLATFORM_READ = "platform:read"
 
 
 _SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}
@@ -38,6 +40,7 @@ _OPERATOR = _VIEWER | {
     Permission.DEVICES_REPORT,
     Permission.CLIENT_TOKEN,
     Permission.USERS_READ,
+    Permission.AUDIT_READ,
 }
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
@@ -45,7 +48,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(_OPERATOR),
     Role.ADMIN: frozenset(Permission),
 }
-_OF_CLIENT_TOKEN = frozenset(_OPERATOR - {Permission.CLIENT_TOKEN, Permission.USERS_READ})
+_OF_CLIENT_TOKEN = frozenset(_OPERATOR - {Permission.CLIENT_TOKEN, Permission.USERS_READ, Permission.AUDIT_READ})
 _OF_DEVICE_TOKEN = frozenset(_SIGNED_IN | {Permission.DEVICES_REPORT})
 
 
