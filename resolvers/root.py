@@ -11,6 +11,7 @@ from resolvers.clients import ClientMutation, ClientQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.images import ImageQuery
+from resolvers.platform import PlatformQuery
 from resolvers.plans import attach_hints
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
@@ -24,7 +25,7 @@ from schema.users import User
 
 
 @object_type
-class Query(UserQuery, ClientQuery, DeviceQuery, ImageQuery, EventQuery, AuditQuery):
+class Query(UserQuery, ClientQuery, DeviceQuery, ImageQuery, EventQuery, AuditQuery, PlatformQuery):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
 
