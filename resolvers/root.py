@@ -11,8 +11,8 @@ from resolvers.clients import ClientMutation, ClientQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.images import ImageQuery
-from resolvers.platform import PlatformQuery
 from resolvers.plans import attach_hints
+from resolvers.platform import PlatformQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
 from schema.describe import object_type

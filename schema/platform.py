@@ -3,8 +3,6 @@
 from datetime import datetime
 from enum import StrEnum
 
-
-
 from schema.describe import enum, object_type
 
 

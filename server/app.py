@@ -16,6 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 from domain.kit.errors import Refusal
 from resolvers.context import Services
 from server import telemetry
+from server.announce import announced
 from server.connections import Connections
 from server.edge import Edge
 from server.errors import HttpProblem, problem, problem_of
@@ -26,6 +27,7 @@ from server.graphql.http import GraphQLEndpoint, new_context
 from server.graphql.websocket import WebSocketEndpoint
 from server.health import Health
 from server.logs import configure_logs
+from server.platform import api_details
 from server.process import blob_store, connect_redis, link_signer
 from server.routes.declared import DeclaredRoute
 from server.routes.devices import DeviceRoutes
@@ -72,7 +74,8 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
                 *DocumentationRoutes(_rest_routes(settings, services, health, fanout)).every,
             ]
             _spare_the_collector()
-            yield
+            with announced(settings, "api", partial(api_details, settings, services, executor, fanout)):
+                yield
             fanout.stop()
             await redis.aclose()
 

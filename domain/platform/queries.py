@@ -108,7 +108,9 @@ ORDER BY c.relname
     ),
     RelationRow,
 )
-_CLOCK = Statement(text("SELECT clock_timestamp() AS now, (SELECT version_num FROM alembic_version) AS revision"), ClockRow)
+_CLOCK = Statement(
+    text("SELECT clock_timestamp() AS now, (SELECT version_num FROM alembic_version) AS revision"), ClockRow
+)
 
 
 async def database_state(db: Runner, scope: Scope) -> DatabaseRow:
