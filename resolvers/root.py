@@ -6,6 +6,7 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
+from resolvers.audit import AuditQuery
 from resolvers.clients import ClientMutation, ClientQuery
 from resolvers.configs import ConfigMutation, ConfigQuery
 from resolvers.device_bulk import DeviceBulkMutation
@@ -14,6 +15,7 @@ from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
+from resolvers.platform import PlatformQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
@@ -27,7 +29,17 @@ from schema.users import User
 
 
 @object_type
-class Query(UserQuery, ClientQuery, DeviceQuery, DeviceCommandQuery, ConfigQuery, ImageQuery, EventQuery):
+class Query(
+    UserQuery,
+    ClientQuery,
+    DeviceQuery,
+    DeviceCommandQuery,
+    ConfigQuery,
+    ImageQuery,
+    EventQuery,
+    AuditQuery,
+    PlatformQuery,
+):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
 

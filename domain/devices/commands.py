@@ -107,15 +107,18 @@ async def register_device(
     if (await clients_by_ids(tx, scope, [owner]))[0] is None:
         raise NotFound("There is no such client.", clientId=owner)
     device_id, token = new_id(), new_token(DEVICE_TOKEN)
+    given: dict[str, Any] = {
+        "name": checked_name(name or key),
+        "mac": mac_in(key) if mac is None else checked_mac(mac),
+        "labels": checked_labels(labels),
+    }
     try:
         await tx.all(
             _INSERT,
             id=device_id,
             client_id=owner,
             key=key,
-            name=checked_name(name or key),
-            mac=mac_in(key) if mac is None else checked_mac(mac),
-            labels=checked_labels(labels),
+            **given,
             wake_interval_seconds=checked_interval(wake_interval_seconds),
             token_hash=token.hash,
             token_prefix=token.prefix,
@@ -124,7 +127,9 @@ async def register_device(
         if error.constraint_name == _UNIQUE_MAC:
             raise _mac_taken() from None
         raise Conflict("There is already a device with this key.", code="KEY_TAKEN", argument="key") from None
-    tx.emit(scope, "device.registered", client_id=owner, subject=("Device", device_id), key=key)
+    after = {"key": key, "name": given["name"], "mac": given["mac"], "labels": given["labels"]}
+    after["wakeIntervalSeconds"] = wake_interval_seconds
+    tx.emit(scope, "device.registered", client_id=owner, subject=("Device", device_id), key=key, after=after)
     return device_id, token
 
 
@@ -202,6 +207,7 @@ async def deregister_held(tx: Transaction, scope: Scope, held: Sequence[DeviceRo
             subject=("Device", device.id),
             key=device.key,
             name=device.name,
+            before=_as_told(device),
         )
 
 
@@ -222,6 +228,11 @@ async def _hold(tx: Transaction, scope: Scope, device_id: str) -> DeviceRow:
     if held is None:
         raise NotFound("There is no such device.", deviceId=device_id)
     return held
+
+
+def _as_told(held: DeviceRow) -> dict[str, Any]:
+    """What an operator set of a device, as events tell it."""
+    return {"key": held.key, **{told: getattr(held, name) for name, told in TOLD.items()}}
 
 
 def _mac_taken() -> Conflict:

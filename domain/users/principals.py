@@ -30,6 +30,8 @@ class Permission(StrEnum):
     CONFIGS_CONTENT = "configs:content"
     CONFIGS_WRITE = "configs:write"
     EVENTS_READ = "events:read"
+    AUDIT_READ = "audit:read"
+    PLATFORM_READ = "platform:read"
 
 
 _SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}
@@ -47,6 +49,7 @@ _OPERATOR = _VIEWER | {
     Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,
     Permission.USERS_READ,
+    Permission.AUDIT_READ,
 }
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
@@ -54,7 +57,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(_OPERATOR),
     Role.ADMIN: frozenset(Permission),
 }
-_OF_CLIENT_TOKEN = frozenset(_OPERATOR - {Permission.CLIENT_TOKEN, Permission.USERS_READ})
+_OF_CLIENT_TOKEN = frozenset(_OPERATOR - {Permission.CLIENT_TOKEN, Permission.USERS_READ, Permission.AUDIT_READ})
 _OF_DEVICE_TOKEN = frozenset(_SIGNED_IN | {Permission.DEVICES_REPORT})
 
 

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from domain.configs.queries import desired_config
 from domain.kit.errors import Denied, NotFound
 from domain.kit.scope import Scope
 from resolvers.context import Services
+from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
 from server.routes.media import is_known
 
 Reporter = Callable[[Request], Awaitable[tuple[Scope, str]]]
@@ -24,8 +24,8 @@ class ConfigRoutes:
         self._services = services
         self._reporter = reporter
 
-    def routes(self) -> list[Route]:
-        return [Route("/v1/devices/{key}/config", self.get_config, methods=["GET"])]
+    def routes(self) -> list[DeclaredRoute]:
+        return [DeclaredRoute("GET", "/v1/devices/{key}/config", self.get_config, _GET_CONFIG)]
 
     async def get_config(self, request: Request) -> Response:
         """200 with the effective content, 304 when the device has it already, 404 when it has no config."""
@@ -43,3 +43,28 @@ class ConfigRoutes:
         if is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         return Response(orjson.dumps(found.effective), headers=headers, media_type="application/json")
+
+
+_VERSION = {
+    "ETag": "Of this version: send it as If-None-Match.",
+    "X-Config-Version": "The version, to be confirmed by the next wake.",
+}
+_GET_CONFIG = Declaration(
+    tag="Devices",
+    summary="Fetch the device's config by itself",
+    description="What a wake's answer holds anyway when the config is new: for devices that lost that answer.",
+    parameters=[
+        Parameter(name="key", where="path", description="The device's key."),
+        Parameter(name="If-None-Match", where="header", description="The ETag of what the device has."),
+    ],
+    answers={
+        200: Answer(description="The config.", content={"application/json": {"type": "object"}}, headers=_VERSION),
+        304: Answer(description="The device has it.", headers=_VERSION),
+    },
+    problems={
+        403: ("OTHER_DEVICE", "DEVICE_DISABLED"),
+        404: ("NOT_FOUND", "NO_CONFIG"),
+        429: ("TOO_MANY_REQUESTS",),
+    },
+    secured=True,
+)
