@@ -153,7 +153,8 @@ async def test_a_dry_run_tells_the_same_and_changes_nothing(org: Organisation) -
 @pytest.mark.parametrize("which", [{}, {"filter": {}}, {"filter": {"labels": []}}, {"filter": {"search": None}}])
 async def test_an_empty_filter_is_refused_unless_all_is_said(org: Organisation, which: dict[str, Any]) -> None:
     devices = [await org.device() for _ in range(2)]
-    for operation, variables in ((UPDATE_MANY, {"changes": DISABLE}), (DEREGISTER_MANY, {})):
+    asked: list[tuple[str, dict[str, Any]]] = [(UPDATE_MANY, {"changes": DISABLE}), (DEREGISTER_MANY, {})]
+    for operation, variables in asked:
         error = await org.operator.refused(operation, **variables, **which)
         assert error["extensions"]["code"] == "BAD_USER_INPUT"
         assert error["extensions"]["details"] == {"argument": "filter"}
