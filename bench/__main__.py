@@ -9,7 +9,19 @@ from collections.abc import Awaitable, Callable
 import psutil
 from rich.console import Console
 
-from bench import check_ins, fanout, graphql, latency, memory, processing, read_path, startup, uploads, wake_up
+from bench import (
+    check_ins,
+    fanout,
+    fleets,
+    graphql,
+    latency,
+    memory,
+    processing,
+    read_path,
+    startup,
+    uploads,
+    wake_up,
+)
 from bench.fleet import Fleet, opened
 from bench.report import RESULTS, Report, save, show
 
@@ -26,6 +38,7 @@ ALONE: dict[str, Callable[[], Awaitable[Report]]] = {
     "startup": startup.measure,
     "read_path": read_path.measure,
     "wake_up": wake_up.measure,
+    "fleets": fleets.measure,
 }
 _err = Console(stderr=True)
 

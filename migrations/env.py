@@ -7,6 +7,7 @@ from sqlalchemy import Connection, make_url, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import domain.clients.models
+import domain.configs.models
 import domain.device_commands.models
 import domain.devices.models
 import domain.events.models
@@ -20,7 +21,14 @@ from domain.kit.tables import metadata
 _ONE_AT_A_TIME = 5_704_911_301  # an advisory lock's key, for several servers that start together
 
 # PostgreSQL says these expressions in other words than we do, so a comparison would always differ.
-_SAID_OTHERWISE = {"ix_devices_client_seen", "ix_devices_all_seen", "ix_devices_search"}
+_SAID_OTHERWISE = {
+    "ix_devices_client_seen",
+    "ix_devices_all_seen",
+    "ix_devices_search",
+    "ix_configs_client_device_name",
+    "ix_configs_all_device_name",
+    "ix_configs_search",
+}
 
 
 def _is_ours(_: object, name: str | None, kind: str, reflected: bool, compared: object) -> bool:

@@ -14,6 +14,7 @@ from domain.users.principals import Permission
 from resolvers.context import Context, Info
 from resolvers.operation import operation
 from schema.clients import Client, NewClientToken
+from schema.configs import Config, ConfigTemplate
 from schema.devices import Device
 from schema.pages import Connection
 from schema.relation import answers
@@ -70,6 +71,8 @@ async def _client(ctx: Context, client_id: str) -> ClientRow:
 
 
 @answers(Device, "client", reads=["client_id"])
+@answers(Config, "client", reads=["client_id"])
+@answers(ConfigTemplate, "client", reads=["client_id"])
 @answers(Viewer, "client")
 async def client_of(ctx: Context, parents: Sequence[Any]) -> list[ClientRow | None]:
     return await _clients_of(ctx, ctx.scope, parents)

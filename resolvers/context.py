@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import strawberry
 from strawberry.dataloader import DataLoader
@@ -19,6 +19,16 @@ from domain.kit.transactions import Transaction, transaction
 from domain.users.authentication import Authenticator, revokes
 from domain.users.principals import Principal
 from domain.users.sessions import SessionPolicy
+from schema.platform import CacheStats, DatabaseStats, Diagnostics, Workers
+
+
+class Platform(Protocol):
+    """What can be told of the whole system. Raises Unavailable when the part that knows is away."""
+
+    async def diagnostics(self, scope: Scope) -> Diagnostics: ...
+    async def database_stats(self, scope: Scope) -> DatabaseStats: ...
+    async def workers(self) -> Workers: ...
+    async def cache_stats(self) -> list[CacheStats]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Services:
     keeper: Keeper
     presence: PresencePolicy
     authenticator: Authenticator
+    platform: Platform
 
 
 @dataclass(slots=True)

@@ -7,6 +7,9 @@ from typing import Any
 import strawberry
 
 from domain.clients.queries import clients_by_ids
+from domain.configs.models import ConfigRow
+from domain.configs.queries import configs_by_ids
+from domain.configs.templates import templates_by_ids
 from domain.devices.models import DeviceRow
 from domain.devices.queries import devices_by_ids
 from domain.events import queries
@@ -23,7 +26,7 @@ from domain.users.principals import Permission
 from domain.users.queries import users_by_ids
 from resolvers.context import Context, Info
 from resolvers.operation import operation, subscription
-from schema.events import DeviceUpdate, Event, EventFilter, ImageUpdate, SubjectKind
+from schema.events import ConfigUpdate, DeviceUpdate, Event, EventFilter, ImageUpdate, SubjectKind
 from schema.nodes import Node
 from schema.pages import Connection
 from schema.relation import answers
@@ -41,6 +44,8 @@ _KINDS: dict[SubjectKind, tuple[Permission, ByIds]] = {
     SubjectKind.IMAGE: (Permission.IMAGES_READ, images_by_ids),
     SubjectKind.FIRMWARE: (Permission.FIRMWARE_READ, firmwares_by_ids),
     SubjectKind.ROLLOUT: (Permission.FIRMWARE_READ, rollouts_by_ids),
+    SubjectKind.CONFIG: (Permission.CONFIGS_READ, configs_by_ids),
+    SubjectKind.CONFIG_TEMPLATE: (Permission.CONFIGS_READ, templates_by_ids),
     SubjectKind.CLIENT: (Permission.CLIENTS_READ, clients_by_ids),
     SubjectKind.USER: (Permission.USERS_READ, users_by_ids),
     SubjectKind.SYSTEM: (Permission.ACCOUNT, _nothing),
@@ -98,6 +103,16 @@ class EventSubscription:
             )
         )
 
+    @subscription(Permission.CONFIGS_READ, ConfigUpdate)
+    def config_updates(
+        self, info: Info, ids: list[strawberry.ID] | None = None, after: str | None = None
+    ) -> Interest:
+        """Changes of these configs, or of all; from after a cursor, if one is given."""
+        chosen = None if ids is None else frozenset(ids)
+        return Interest(
+            lambda event: event.subject_kind == "Config" and (chosen is None or event.subject_id in chosen), chosen
+        )
+
 
 def _matcher(filter: EventFilter | None) -> Wanted:
     if filter is None:
@@ -120,6 +135,7 @@ def _matcher(filter: EventFilter | None) -> Wanted:
 
 @answers(DeviceUpdate, "event")
 @answers(ImageUpdate, "event")
+@answers(ConfigUpdate, "event")
 async def event_of_update(ctx: Context, updates: Sequence[EventRow]) -> list[EventRow]:
     """An update is its event, seen from the thing that changed."""
     return list(updates)
@@ -133,6 +149,11 @@ async def device_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequenc
 @answers(ImageUpdate, "image")
 async def image_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequence[ImageRow | None]:
     return await images_by_ids(ctx.db, ctx.scope, [event.subject_id for event in updates])
+
+
+@answers(ConfigUpdate, "config")
+async def config_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequence[ConfigRow | None]:
+    return await configs_by_ids(ctx.db, ctx.scope, [event.subject_id for event in updates])
 
 
 @answers(Event, "subject")

@@ -17,6 +17,7 @@ from strawberry.types.arguments import convert_argument
 from strawberry.types.field import StrawberryField
 
 from domain.clients.models import ClientRow
+from domain.configs.models import ConfigRow, TemplateRow
 from domain.devices.models import DeviceRow
 from domain.events.interest import Interest
 from domain.firmware.models import FirmwareRow, RolloutRow
@@ -33,10 +34,12 @@ _DEFINITION = "strawberry-definition"
 _NODES: dict[type, str] = {
     DeviceRow: "Device",
     ImageRow: "Image",
-    ClientRow: "Client",
-    UserRow: "User",
     FirmwareRow: "Firmware",
     RolloutRow: "Rollout",
+    ConfigRow: "Config",
+    TemplateRow: "ConfigTemplate",
+    ClientRow: "Client",
+    UserRow: "User",
 }
 
 

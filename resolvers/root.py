@@ -6,15 +6,20 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 import resolvers.pages  # noqa: F401 - answers Connection.totalCount
+from resolvers.audit import AuditQuery
 from resolvers.clients import ClientMutation, ClientQuery
+from resolvers.configs import ConfigMutation, ConfigQuery
+from resolvers.device_bulk import DeviceBulkMutation
 from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.firmware import FirmwareMutation, FirmwareQuery
 from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
+from resolvers.platform import PlatformQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
+from schema.configs import Config, ConfigTemplate
 from schema.describe import object_type
 from schema.devices import Device
 from schema.firmware import Firmware, Rollout
@@ -26,12 +31,31 @@ from schema.users import User
 
 
 @object_type
-class Query(UserQuery, ClientQuery, DeviceQuery, DeviceCommandQuery, FirmwareQuery, ImageQuery, EventQuery):
+class Query(
+    UserQuery,
+    ClientQuery,
+    DeviceQuery,
+    DeviceCommandQuery,
+    FirmwareQuery,
+    ConfigQuery,
+    ImageQuery,
+    EventQuery,
+    AuditQuery,
+    PlatformQuery,
+):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
 
 @object_type
-class Mutation(UserMutation, ClientMutation, DeviceMutation, DeviceCommandMutation, FirmwareMutation):
+class Mutation(
+    UserMutation,
+    ClientMutation,
+    DeviceMutation,
+    DeviceBulkMutation,
+    DeviceCommandMutation,
+    FirmwareMutation,
+    ConfigMutation,
+):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
 
@@ -46,7 +70,7 @@ def build_schema() -> strawberry.Schema:
         Query,
         Mutation,
         Subscription,
-        types=[Client, User, Device, Image, Firmware, Rollout],
+        types=[Client, User, Device, Image, Firmware, Rollout, Config, ConfigTemplate],
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME, MacAddress: MAC_ADDRESS}),
     )
     if missing := unanswered():

@@ -9,6 +9,7 @@ import strawberry
 from domain.devices.models import DeviceRow
 from domain.devices.presence import PresenceState, StatusState
 from schema.clients import Client
+from schema.configs import DeviceConfig
 from schema.describe import computed, enum, input_type, object_type
 from schema.device_commands import DeviceCommand, DeviceCommandFilter
 from schema.device_health import DeviceHealth, DevicePresence, DeviceTelemetry
@@ -126,6 +127,10 @@ class Device(Node):
     @relation
     async def client(self) -> Client:
         """The client that it belongs to."""
+
+    @relation
+    async def config(self) -> DeviceConfig | None:
+        """What it is to run and what it said of that; null when it has no config and never told of one."""
 
     @relation
     async def images(

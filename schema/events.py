@@ -7,14 +7,13 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain.events.queries import event_cursor
-from domain.kit.scope import ActorKind
+from schema.actors import ActorKind
+from schema.configs import Config
 from schema.describe import computed, enum, input_type, object_type
 from schema.devices import Device
 from schema.images import Image
 from schema.nodes import Node
 from schema.relation import relation
-
-enum(ActorKind)
 
 
 @enum
@@ -27,6 +26,8 @@ class SubjectKind(StrEnum):
     IMAGE = "Image"
     FIRMWARE = "Firmware"
     ROLLOUT = "Rollout"
+    CONFIG = "Config"
+    CONFIG_TEMPLATE = "ConfigTemplate"
     SYSTEM = "System"
 
 
@@ -119,3 +120,25 @@ class ImageUpdate:
     @relation
     async def image(self) -> Image | None:
         """The image as it is now."""
+
+
+@object_type
+class ConfigUpdate:
+    """A change of a config, with the config as it is now. What a template changes is told of the template."""
+
+    type: str
+    """The event's type: `config.saved`, `config.deleted` or `config.restored`."""
+    position: strawberry.Private[int]
+
+    @computed("position")
+    def cursor(self) -> str:
+        """Pass it as `after` to resume behind this update."""
+        return event_cursor(self.position)
+
+    @relation
+    async def event(self) -> Event:
+        """The event itself."""
+
+    @relation
+    async def config(self) -> Config | None:
+        """The config as it is now."""

@@ -14,7 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from domain.kit.errors import Refusal
+from resolvers.context import Services
 from server import telemetry
+from server.announce import announced
 from server.connections import Connections
 from server.edge import Edge
 from server.errors import HttpProblem, problem, problem_of
@@ -25,8 +27,12 @@ from server.graphql.http import GraphQLEndpoint, new_context
 from server.graphql.websocket import WebSocketEndpoint
 from server.health import Health
 from server.logs import configure_logs
+from server.platform import api_details
 from server.process import blob_store, connect_redis, link_signer
+from server.routes.configs import ConfigRoutes
+from server.routes.declared import DeclaredRoute
 from server.routes.devices import DeviceRoutes
+from server.routes.docs import DocumentationRoutes
 from server.routes.firmware import FirmwareRoutes
 from server.routes.media import MediaRoutes
 from server.routes.operations import OperationRoutes
@@ -67,18 +73,27 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
             app.router.routes += [
                 Route("/graphql", graphql, methods=None),
                 WebSocketRoute("/graphql", graphql),
-                *DeviceRoutes(settings, services).routes(),
-                *FirmwareRoutes(settings, services).routes(),
-                *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
-                *OperationRoutes(services, health, fanout).routes(),
-                *(graphiql.routes() if settings.explorable else []),
+                *DocumentationRoutes(_rest_routes(settings, services, health, fanout)).every,
             ]
             _spare_the_collector()
-            yield
+            with announced(settings, "api", partial(api_details, settings, services, executor, fanout)):
+                yield
             fanout.stop()
             await redis.aclose()
 
     return lifespan
+
+
+def _rest_routes(settings: Settings, services: Services, health: Health, fanout: Fanout) -> list[DeclaredRoute]:
+    devices = DeviceRoutes(settings, services)
+    return [
+        *devices.routes(),
+        *ConfigRoutes(services, devices.reporter).routes(),
+        *FirmwareRoutes(settings, services).routes(),
+        *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
+        *OperationRoutes(services, health, fanout).routes(),
+        *(graphiql.routes() if settings.explorable else []),
+    ]
 
 
 def _spare_the_collector() -> None:

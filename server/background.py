@@ -11,6 +11,7 @@ from PIL import Image
 
 from domain.kit.sql import Database
 from server import metrics, telemetry
+from server.announce import announced
 from server.logs import configure_logs
 from server.process import blob_store, connect_database, connect_redis, presence_policy
 from server.settings import Settings
@@ -45,7 +46,29 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
         return WorkerParts(database, blob_store(settings), settings.upload_max_pixels, _observe, decoding)
 
     broker.add_middleware(_Traced())
-    run_worker(broker, open_parts, threads=2 * settings.worker_threads, stop=stop)
+    counts = _Counts(sorted(broker.get_declared_queues()))
+    broker.add_middleware(counts)
+    with announced(settings, "worker", counts.told):
+        run_worker(broker, open_parts, threads=2 * settings.worker_threads, stop=stop)
+
+
+class _Counts(dramatiq.Middleware):
+    """The jobs of this process."""
+
+    def __init__(self, queues: list[str]) -> None:
+        self._queues = queues
+        self._lock = threading.Lock()
+        self._done = self._failed = 0
+
+    def after_process_message(
+        self, broker: dramatiq.Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        with self._lock:
+            self._done += exception is None
+            self._failed += exception is not None
+
+    def told(self) -> dict[str, Any]:
+        return {"queues": self._queues, "jobs_done": self._done, "jobs_failed": self._failed}
 
 
 class _Traced(dramatiq.Middleware):
@@ -85,6 +108,13 @@ async def run_relay(settings: Settings) -> None:
     redis = connect_redis(settings)
     schedule = partial(Schedule, database, presence_policy(settings), settings.telemetry_kept)
     relay = Relay(database, redis, broker, settings.redis_namespace, schedule, recorded=metrics.events.inc)
+    with announced(settings, "relay", lambda: {"leader": relay.leads}):
+        await _until_stopped(relay)
+    await redis.aclose()
+    await database.close()
+
+
+async def _until_stopped(relay: Relay) -> None:
     leading, stop = asyncio.create_task(relay.run()), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -95,7 +125,5 @@ async def run_relay(settings: Settings) -> None:
         leading.cancel()
         await asyncio.wait({leading}, timeout=_CANCEL_AGAIN)
     stopping.cancel()
-    await redis.aclose()
-    await database.close()
     if not leading.cancelled():
         leading.result()

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,9 @@ EX_CONFIG = 78
 Host = Annotated[str | None, typer.Option(help="Address to listen on (QM_HOST).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (QM_PORT).")]
 DataDir = Annotated[Path | None, typer.Option(help="Data folder (QM_DATA_DIR).")]
+
+Folder = Annotated[Path, typer.Argument(help="The folder of the files.", file_okay=False)]
+ClientName = Annotated[str, typer.Option("--client", help="Name or id of the client whose configs they are.")]
 
 
 def main() -> None:
@@ -123,6 +126,42 @@ def export_schema(
 
 
 @app.command()
+def import_configs(
+    folder: Folder,
+    client: ClientName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    note: Annotated[str | None, typer.Option(help="Why, for the versions that are made.")] = None,
+) -> None:
+    """Save a folder of JSON files, named by MAC address, as configs. Ends with 1 when a file was skipped."""
+    with _attached(load_settings(), start=True) as settings, _progress("Importing") as progress:
+        from server.config_files import import_configs as run
+
+        result = asyncio.run(run(settings, folder, client, dry_run=dry_run, note=note, progress=progress))
+    for name, reason in result.skipped.items():
+        err.print(f"[bold yellow]Skipped[/] {escape(name)}: {escape(reason)}", highlight=False, soft_wrap=True)
+    would = "would be " if dry_run else ""
+    counts = f"{result.saved} {would}saved, {result.unchanged} unchanged, {len(result.skipped)} skipped."
+    out.print(counts, highlight=False)
+    sys.exit(1 if result.skipped else 0)
+
+
+@app.command()
+def export_configs(
+    folder: Folder,
+    client: ClientName,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="What devices get, templates included, not configs' own content.")
+    ] = False,
+) -> None:
+    """Write a client's configs as JSON files, named by MAC address. Nobody ever finds half a file."""
+    with _attached(load_settings(), start=True) as settings, _progress("Exporting") as progress:
+        from server.config_files import export_configs as run
+
+        written = asyncio.run(run(settings, folder, client, effective=effective, progress=progress))
+    out.print(f"{written} configs written to {folder}.", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def settings() -> None:
     """List every setting: its environment variable, its default, what it means."""
     table = Table("Variable", "Default", "Meaning", show_lines=False, expand=True)
@@ -154,6 +193,16 @@ def demo(
             )
         )
     )
+
+
+@contextmanager
+def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, where there is one; a function that moves it."""
+    from rich.progress import Progress
+
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(doing)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @contextmanager

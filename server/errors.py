@@ -34,7 +34,7 @@ _STATUS: dict[type[Refusal], int] = {
     TooMany: 429,
     Unavailable: 503,
 }
-_TITLES = {
+TITLES = {
     400: "Bad request",
     401: "Not signed in",
     403: "Not allowed",
@@ -76,7 +76,7 @@ def problem(
     """A problem document: `type title status detail code correlationId` and the details."""
     body = {
         "type": "about:blank",
-        "title": _TITLES.get(status, "Error"),
+        "title": TITLES.get(status, "Error"),
         "status": status,
         "detail": message,
         "code": code,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
@@ -21,6 +22,14 @@ _LATE = 30.0  # seconds that the outbox may lag
 _REVISION = Statement(select(column("version_num")).select_from(table("alembic_version")))
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`reason` None: all is well."""
+
+    reason: str | None
+    milliseconds: float
+
+
 class Health:
     """Checks that run together, each with its own time limit."""
 
@@ -31,8 +40,8 @@ class Health:
         self._due = newest_revision()
         self._started = time.time()
 
-    async def report(self) -> tuple[bool, dict[str, Any]]:
-        """(ready, report). A check's `reason` says what is wrong and never holds a secret."""
+    async def checks(self) -> dict[str, "Check"]:
+        """What each check finds. All run together."""
         checks: dict[str, Callable[[], Awaitable[str | None]]] = {
             "database": self._database_answers,
             "redis": self._redis_answers,
@@ -40,10 +49,14 @@ class Health:
             "migrations": self._migrated,
             "relay": self._relay_keeps_up,
         }
-        results = await asyncio.gather(*(_checked(check) for check in checks.values()))
+        results = await asyncio.gather(*(_measured(check) for check in checks.values()))
+        return dict(zip(checks, results, strict=True))
+
+    async def report(self) -> tuple[bool, dict[str, Any]]:
+        """(ready, report). A check's `reason` says what is wrong and never holds a secret."""
         report = {
-            name: {"ok": reason is None, **({} if reason is None else {"reason": reason})}
-            for name, reason in zip(checks, results, strict=True)
+            name: {"ok": check.reason is None, **({} if check.reason is None else {"reason": check.reason})}
+            for name, check in (await self.checks()).items()
         }
         ready = all(check["ok"] for check in report.values())
         uptime = round(time.time() - self._started, 1)
@@ -72,6 +85,12 @@ class Health:
         if waiting.seconds > _LATE:
             return f"{waiting.waiting} entries of the outbox wait, the oldest for {waiting.seconds:.0f} s."
         return None
+
+
+async def _measured(check: Callable[[], Awaitable[str | None]]) -> Check:
+    started = time.perf_counter()
+    reason = await _checked(check)
+    return Check(reason, round((time.perf_counter() - started) * 1000, 2))
 
 
 async def _checked(check: Callable[[], Awaitable[str | None]]) -> str | None:

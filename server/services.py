@@ -9,6 +9,8 @@ from domain.kit.limits import Limiter, per_minute
 from domain.users.authentication import Authenticator
 from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
+from server.health import Health
+from server.platform import PlatformReports
 from server.process import blob_store, connect_database, connect_redis, derived_key, presence_policy
 from server.settings import Settings
 
@@ -29,17 +31,19 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
     database = await connect_database(settings, "api")
     redis = connect_redis(settings)
     feed = Feed(database, redis, settings.redis_namespace)
+    blobs = blob_store(settings)
     try:
         await feed.start()
         yield Services(
             database=database,
-            blobs=blob_store(settings),
+            blobs=blobs,
             feed=feed,
             limiter=Limiter(settings.redis_url, settings.redis_namespace),
             sessions=session_policy(settings),
             keeper=Keeper(derived_key(settings, "idempotent answers")),
             presence=presence_policy(settings),
             authenticator=Authenticator(database, derived_key(settings, "access tokens")),
+            platform=PlatformReports(settings, database, redis, Health(database, redis, blobs)),
         )
     finally:
         await feed.stop()

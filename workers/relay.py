@@ -55,6 +55,7 @@ class Relay:
         self._schedule = schedule
         self._recorded = recorded
         self._woken = asyncio.Event()
+        self.leads = False
 
     async def run(self) -> None:
         """Lead or wait to lead, until cancelled."""
@@ -73,6 +74,7 @@ class Relay:
 
     async def _lead(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
         _log.info("relay leads")
+        self.leads = True
         await connection.add_listener(CHANNEL, self._wake)
         try:
             async with self._schedule():
@@ -82,6 +84,7 @@ class Relay:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._woken.wait(), _POLL)
         finally:
+            self.leads = False
             if not connection.is_closed():
                 await connection.remove_listener(CHANNEL, self._wake)
 

@@ -7,6 +7,7 @@ from types import TracebackType
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from domain.configs.wakes import mark_overdue
 from domain.device_commands.jobs import expire_device_commands
 from domain.devices.models import device_telemetry
 from domain.devices.presence import PresencePolicy
@@ -44,6 +45,7 @@ class Schedule:
             (self._expire_device_commands, timedelta(seconds=10)),
             (self._advance_rollouts, timedelta(seconds=5)),
             (self._make_partitions, timedelta(hours=6)),
+            (self._mark_overdue_configs, timedelta(minutes=1)),
             (self._sweep_presence, timedelta(minutes=1)),
             (self._mark_inactive_devices, timedelta(hours=1)),
             (self._drop_old_telemetry, timedelta(hours=6)),
@@ -90,6 +92,10 @@ class Schedule:
     async def _make_partitions(self) -> None:
         for table in (events, device_telemetry):
             await make_partitions(self._database, SYSTEM, table)
+
+    async def _mark_overdue_configs(self) -> None:
+        async with transaction(self._database) as tx:
+            await mark_overdue(tx, SYSTEM)
 
     async def _sweep_presence(self) -> None:
         due = BATCH

@@ -44,7 +44,14 @@ async def create_client(tx: Transaction, scope: Scope, *, name: str) -> str:
         await tx.all(_INSERT, id=client_id, name=name)
     except asyncpg.UniqueViolationError:
         raise Conflict("There is already a client of that name.", code="NAME_TAKEN", argument="name") from None
-    tx.emit(scope, "client.created", client_id=client_id, subject=("Client", client_id), name=name)
+    tx.emit(
+        scope,
+        "client.created",
+        client_id=client_id,
+        subject=("Client", client_id),
+        name=name,
+        after={"name": name},
+    )
     return client_id
 
 
@@ -53,7 +60,14 @@ async def delete_client(tx: Transaction, scope: Scope, client_id: str) -> None:
     row = await tx.one(_DELETE, client=client_id, scope=scope.client_id)
     if row is None:
         raise NotFound("There is no such client.", clientId=client_id)
-    tx.emit(scope, "client.deleted", client_id=client_id, subject=("Client", client_id), name=row.name)
+    tx.emit(
+        scope,
+        "client.deleted",
+        client_id=client_id,
+        subject=("Client", client_id),
+        name=row.name,
+        before={"name": row.name},
+    )
 
 
 async def regenerate_client_token(tx: Transaction, scope: Scope, client_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.clients.models import ClientRow, clients
@@ -22,6 +22,12 @@ _by_ids = select(*_COLUMNS).where(
     clients.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(clients.c.id)
 )
 _BY_IDS = {closed: Statement(_by_ids if closed else _by_ids.where(_live), ClientRow) for closed in (False, True)}
+_BY_NAME = Statement(
+    select(*_COLUMNS)
+    .where(func.lower(clients.c.name) == func.lower(bindparam("name", type_=Text)), _live)
+    .where(visible(clients.c.id)),
+    ClientRow,
+)
 _LIST = {
     after: Statement(
         paged(select(*_COLUMNS).where(_live, visible(clients.c.id)), clients.c.id, BY_NAME, after=after),
@@ -41,6 +47,11 @@ async def clients_by_ids(
     """
     rows = {row.id: row for row in await db.all(_BY_IDS[closed], ids=list(ids), scope=scope.client_id)}
     return [rows.get(client_id) for client_id in ids]
+
+
+async def client_by_name(db: Runner, scope: Scope, name: str) -> ClientRow | None:
+    """The client of this name, in any case."""
+    return await db.one(_BY_NAME, name=name, scope=scope.client_id)
 
 
 async def list_clients(db: Runner, scope: Scope, *, first: int, after: str | None) -> Page[ClientRow]:

@@ -1,7 +1,7 @@
 """Changing devices as their operators do: registering, renaming, new tokens, deregistering."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from domain.kit.tables import Id
 from domain.kit.transactions import Transaction
 
 # What may be changed, and what callers and events call it.
-_TOLD = {
+TOLD = {
     "name": "name",
     "enabled": "enabled",
     "wake_interval_seconds": "wakeIntervalSeconds",
@@ -34,7 +34,7 @@ _TOLD = {
 _MAY_BE_NULL = {"mac", "board"}
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/=-]{0,62}[A-Za-z0-9])?")
 _BOARD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
-_MOST_LABELS = 50
+MOST_LABELS = 50
 _UNIQUE_MAC = "uq_devices_client_id_mac"
 _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
 
@@ -78,7 +78,7 @@ _SET_INTERVALS = Statement(
 )
 _DEREGISTER = Statement(
     update(devices)
-    .where(devices.c.id == bindparam("device"))
+    .where(devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id))))
     .values(
         deregistered_at=func.now(),
         token_hash=None,
@@ -121,16 +121,19 @@ async def register_device(
     if (await clients_by_ids(tx, scope, [owner]))[0] is None:
         raise NotFound("There is no such client.", clientId=owner)
     device_id, token = new_id(), new_token(DEVICE_TOKEN)
+    given: dict[str, Any] = {
+        "name": checked_name(name or key),
+        "mac": mac_in(key) if mac is None else checked_mac(mac),
+        "labels": checked_labels(labels),
+    }
     try:
         await tx.all(
             _INSERT,
             id=device_id,
             client_id=owner,
             key=key,
-            name=checked_name(name or key),
-            mac=mac_in(key) if mac is None else checked_mac(mac),
             board=None if board is None else checked_board(board),
-            labels=_checked_labels(labels),
+            **given,
             wake_interval_seconds=checked_interval(wake_interval_seconds),
             token_hash=token.hash,
             token_prefix=token.prefix,
@@ -139,7 +142,9 @@ async def register_device(
         if error.constraint_name == _UNIQUE_MAC:
             raise _mac_taken() from None
         raise Conflict("There is already a device with this key.", code="KEY_TAKEN", argument="key") from None
-    tx.emit(scope, "device.registered", client_id=owner, subject=("Device", device_id), key=key)
+    after = {"key": key, "name": given["name"], "mac": given["mac"], "labels": given["labels"]}
+    after["wakeIntervalSeconds"] = wake_interval_seconds
+    tx.emit(scope, "device.registered", client_id=owner, subject=("Device", device_id), key=key, after=after)
     return device_id, token
 
 
@@ -151,7 +156,7 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
     """
     for name, value in changes.items():
         if value is None and name not in _MAY_BE_NULL:
-            raise Invalid("This cannot be null: leave it out to keep it.", argument=_TOLD[name])
+            raise Invalid("This cannot be null: leave it out to keep it.", argument=TOLD[name])
     held = await _hold(tx, scope, device_id)
     if "name" in changes:
         changes["name"] = checked_name(changes["name"])
@@ -162,7 +167,7 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
     if changes.get("board") is not None:
         changes["board"] = checked_board(changes["board"])
     if "labels" in changes:
-        changes["labels"] = _checked_labels(changes["labels"])
+        changes["labels"] = checked_labels(changes["labels"])
     changed = {name: value for name, value in changes.items() if getattr(held, name) != value}
     if not changed:
         return
@@ -174,14 +179,7 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
         )
     except asyncpg.UniqueViolationError:
         raise _mac_taken() from None
-    tx.emit(
-        scope,
-        "device.updated",
-        client_id=held.client_id,
-        subject=("Device", device_id),
-        before={_TOLD[name]: getattr(held, name) for name in changed},
-        after={_TOLD[name]: value for name, value in changed.items()},
-    )
+    tell_updated(tx, scope, held, changed)
 
 
 async def set_wake_intervals(tx: Transaction, scope: Scope, held: Sequence[ReportingDevice], seconds: int) -> None:
@@ -212,15 +210,33 @@ async def rotate_device_token(tx: Transaction, scope: Scope, device_id: str) -> 
 
 async def deregister_device(tx: Transaction, scope: Scope, device_id: str) -> None:
     """Take a device out of service: its token stops at once, its images stay, its key is free again."""
-    held = await _hold(tx, scope, device_id)
-    await tx.all(_DEREGISTER, device=device_id)
+    await deregister_held(tx, scope, [await _hold(tx, scope, device_id)])
+
+
+async def deregister_held(tx: Transaction, scope: Scope, held: Sequence[DeviceRow]) -> None:
+    """As `deregister_device`, of devices that are locked already."""
+    await tx.all(_DEREGISTER, ids=[device.id for device in held])
+    for device in held:
+        tx.emit(
+            scope,
+            "device.deregistered",
+            client_id=device.client_id,
+            subject=("Device", device.id),
+            key=device.key,
+            name=device.name,
+            before=_as_told(device),
+        )
+
+
+def tell_updated(tx: Transaction, scope: Scope, held: DeviceRow, changed: Mapping[str, Any]) -> None:
+    """Emit the event of a changed device; `changed` are the new values by column."""
     tx.emit(
         scope,
-        "device.deregistered",
+        "device.updated",
         client_id=held.client_id,
-        subject=("Device", device_id),
-        key=held.key,
-        name=held.name,
+        subject=("Device", held.id),
+        before={TOLD[name]: getattr(held, name) for name in changed},
+        after={TOLD[name]: value for name, value in changed.items()},
     )
 
 
@@ -229,6 +245,11 @@ async def _hold(tx: Transaction, scope: Scope, device_id: str) -> DeviceRow:
     if held is None:
         raise NotFound("There is no such device.", deviceId=device_id)
     return held
+
+
+def _as_told(held: DeviceRow) -> dict[str, Any]:
+    """What an operator set of a device, as events tell it."""
+    return {"key": held.key, **{told: getattr(held, name) for name, told in TOLD.items()}}
 
 
 def _mac_taken() -> Conflict:
@@ -242,17 +263,17 @@ def checked_board(board: str) -> str:
     return board
 
 
-def _checked_labels(labels: Sequence[str]) -> list[str]:
-    """Each once, in alphabetical order."""
+def checked_labels(labels: Sequence[str], *, argument: str = "labels") -> list[str]:
+    """Each once, in alphabetical order. Raises Invalid, naming the argument."""
     for label in labels:
         if not _LABEL.fullmatch(label):
             raise Invalid(
                 "A label has 1 to 64 letters, digits and any of . _ : / = - between them.",
-                argument="labels",
+                argument=argument,
                 given=label[:100],
             )
-    if len(set(labels)) > _MOST_LABELS:
-        raise Invalid(f"A device has at most {_MOST_LABELS} labels.", argument="labels")
+    if len(set(labels)) > MOST_LABELS:
+        raise Invalid(f"A device has at most {MOST_LABELS} labels.", argument=argument)
     return sorted(set(labels))
 
 

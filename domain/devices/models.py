@@ -98,6 +98,8 @@ _WORDS = "to_tsvector('simple'::regconfig, translate({key} || ' ' || {name}, '-_
 SEARCHED: Any = literal_column(_WORDS.format(key="devices.key", name="devices.name"))
 Index("ix_devices_search", text(_WORDS.format(key="key", name="name")), postgresql_using="gin", _table=devices)
 
+TELEMETRY_INDEXED = ["battery_v", "battery_pct", "rssi", "temperature_c", "free_heap_bytes", "uploaded"]
+
 # One row for each report of a device. No key: nobody refers to a row, and there are a great many.
 device_telemetry = Table(
     "device_telemetry",
@@ -116,7 +118,9 @@ device_telemetry = Table(
     Column("temperature_c", Float),
     Column("clock_offset_seconds", Float),
     Column("uploaded", Boolean),
-    Index("ix_device_telemetry_device", "device_id", "reported_at"),
+    # With what is read over time, so that a device's rows, which lie scattered among those of all others, are not
+    # fetched one by one.
+    Index("ix_device_telemetry_device", "device_id", "reported_at", postgresql_include=TELEMETRY_INDEXED),
     postgresql_partition_by="RANGE (reported_at)",
 )
 

@@ -1,7 +1,7 @@
 """Reading devices."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -60,6 +60,8 @@ _CONDITIONS = {
     ),
 }
 
+_MATCHED_BY = _CONDITIONS | {"ids": devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id)))}
+
 _BY_IDS = Statement(
     select(*_COLUMNS).where(
         devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(devices.c.client_id)
@@ -90,12 +92,19 @@ def _list(filters: frozenset[str], order: str, after: bool, columns: frozenset[s
 
 
 @lru_cache(maxsize=128)
+def _matching(filters: frozenset[str], hold: bool) -> Statement[DeviceRow]:
+    # By id: two transactions that hold some of the same never wait for each other.
+    query = _filtered(select(*_COLUMNS), filters).order_by(devices.c.id).limit(bindparam("most", type_=BigInteger))
+    return Statement(query.with_for_update() if hold else query, DeviceRow)
+
+
+@lru_cache(maxsize=128)
 def _count(filters: frozenset[str]) -> Statement[Row]:
     return Statement(_filtered(select(func.count()).select_from(devices), filters))
 
 
 def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
-    return query.where(_registered, *(_CONDITIONS[name] for name in sorted(filters)))
+    return query.where(_registered, *(_MATCHED_BY[name] for name in sorted(filters)))
 
 
 async def devices_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[DeviceRow | None]:
@@ -127,15 +136,7 @@ async def list_devices(
 
     `order` is a name in ORDERS; filters are those of `_CONDITIONS`, absent or None meaning any.
     """
-    given = {name: value for name, value in filters.items() if value is not None}
-    if "search" in given:
-        given["search"] = prefix_query(given["search"])
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
-    names = frozenset(given)
-
-    if "presence" in given or "status" in given:
-        given |= policy.parameters() | {"inactive_after": policy.inactive_after}
+    names, given = _given(scope, policy, filters)
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names), **given)}
@@ -143,6 +144,38 @@ async def list_devices(
     key = ("devices", tuple(sorted((name, str(value)) for name, value in given.items())))
     statement = _list(names, order, after is not None, columns)
     return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, **given)
+
+
+async def matching_devices(
+    db: Runner,
+    scope: Scope,
+    *,
+    most: int,
+    hold: bool,
+    policy: PresencePolicy = DEFAULT_POLICY,
+    **filters: Any,
+) -> list[DeviceRow]:
+    """The registered devices in the scope that match, by id, so many at most; locked, if they are to be held.
+
+    Filters as those of `list_devices`, and `ids`.
+    """
+    names, given = _given(scope, policy, filters)
+    return await db.all(_matching(names, hold), most=most, **given)
+
+
+def _given(
+    scope: Scope, policy: PresencePolicy, filters: Mapping[str, Any]
+) -> tuple[frozenset[str], dict[str, Any]]:
+    """The names of the conditions that are asked for, and their parameters."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    if "search" in given:
+        given["search"] = prefix_query(given["search"])
+    if scope.client_id is not None:
+        given["scope"] = scope.client_id
+    names = frozenset(given)
+    if "presence" in given or "status" in given:
+        given |= policy.parameters() | {"inactive_after": policy.inactive_after}
+    return names, given
 
 
 async def ids_of_labelled_devices(

@@ -17,8 +17,8 @@ from domain.kit.sql import Row, Statement
 from domain.kit.tables import NEW_ID
 from domain.kit.transactions import OutboxKind, Transaction, outbox
 
-BATCH = 20_000
-"""Devices that one statement takes, so that it ends within any time limit."""
+BATCH = 5_000
+"""Devices that one statement takes, so that it ends within any time limit: 0.1 ms each, when all of them change."""
 
 
 def _event(type: str, changed: Any, *data: Any, conditions: tuple[Any, ...] = ()) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from domain.kit.errors import Invalid
 
-_RANGES = {
+RANGES = {
     "battery_v": (0.0, 60.0),
     "battery_pct": (0.0, 100.0),
     "rssi": (-150, 20),
@@ -14,7 +14,7 @@ _RANGES = {
     "boot_count": (0, 2**31 - 1),
     "temperature_c": (-100.0, 200.0),
 }
-_TEXTS = {"firmware": 100, "reset_reason": 50}
+TEXTS = {"firmware": 100, "reset_reason": 50}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Vitals:
 
     def checked(self) -> "Vitals":
         """Itself. Raises Invalid naming the first value that is out of all reason."""
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 said = SAID[name]
                 raise Invalid(f"{said} must be between {low} and {high}.", argument=said, given=value)
-        for name, most in _TEXTS.items():
+        for name, most in TEXTS.items():
             text = getattr(self, name)
             if text is not None and not (len(text) <= most and text.isprintable()):
                 raise Invalid(f"{SAID[name]} has at most {most} printable characters.", argument=SAID[name])

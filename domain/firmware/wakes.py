@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Float, Integer, Text, bindparam, case, cast, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from domain.configs.queries import ota_refused
 from domain.devices.wakes import Wake
 from domain.firmware.jobs import stop_failing
 from domain.firmware.models import RolloutStatus, UpdateState, firmwares, rollout_devices, rollouts
@@ -94,11 +95,6 @@ class _Change:
         return self.state in (UpdateState.INSTALLED, UpdateState.FAILED)
 
 
-async def ota_allowed(tx: Transaction, scope: Scope, device_ids: Sequence[str]) -> set[str]:
-    """Those of the devices whose config lets them be updated."""
-    return set(device_ids)
-
-
 async def answer_wakes(tx: Transaction, scope: Scope, wakes: Sequence[Wake]) -> dict[str, dict[str, Any]]:
     """Take what devices say of their updates, and offer firmware to those whose turn it is.
 
@@ -110,8 +106,8 @@ async def answer_wakes(tx: Transaction, scope: Scope, wakes: Sequence[Wake]) -> 
         return {}
     reported = {place.device_id: _reported(place, by_device[place.device_id]) for place in places}
     left = [place for place in places if _is_its_turn(place, by_device[place.device_id], reported)]
-    allowed = await ota_allowed(tx, scope, [place.device_id for place in left]) if left else set()
-    offered = [place for place in left if place.device_id in allowed]
+    refusing = await ota_refused(tx, scope, [place.device_id for place in left]) if left else set()
+    offered = [place for place in left if place.device_id not in refusing]
     changes = {device_id: change for device_id, change in reported.items() if change is not None}
     changes.update(
         {

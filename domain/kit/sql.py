@@ -163,6 +163,8 @@ class Database(Runner):
         return cls(pool, acquire_timeout)
 
     async def close(self) -> None:
+        if self._notifying is not None:  # a command that ends right after its commit would take the connection away
+            await asyncio.wait([self._notifying], timeout=1)
         self._closing = True
         try:
             while self._kept:

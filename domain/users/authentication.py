@@ -80,6 +80,13 @@ class Authenticator:
         self._generation = 0
         self._devices: Batches[str, Principal] = Batches(self._by_device_tokens, key=lambda one: one)
 
+    capacity = _CAPACITY
+
+    @property
+    def known(self) -> int:
+        """How many callers are remembered."""
+        return len(self._known)
+
     def forget(self) -> None:
         """Something changed that any credential may depend on: ask the database again from now on."""
         self._generation += 1

@@ -66,7 +66,15 @@ async def create_user(
         )
     except asyncpg.UniqueViolationError:
         raise Conflict("There is already a user with that e-mail.", code="EMAIL_TAKEN", argument="email") from None
-    tx.emit(scope, "user.created", client_id=client_id, subject=("User", user_id), role=role)
+    # No e-mail: whoever may read events need not be one who may read users.
+    tx.emit(
+        scope,
+        "user.created",
+        client_id=client_id,
+        subject=("User", user_id),
+        role=role,
+        after={"role": role, "clientId": client_id},
+    )
     return user_id
 
 
@@ -85,8 +93,8 @@ async def set_user_role(tx: Transaction, scope: Scope, user_id: str, *, role: Ro
         "user.role_changed",
         client_id=client_id,
         subject=("User", user_id),
-        before=held.role,
-        after=role,
+        before={"role": held.role, "clientId": held.client_id},
+        after={"role": role, "clientId": client_id},
     )
 
 
@@ -97,7 +105,13 @@ async def delete_user(tx: Transaction, scope: Scope, user_id: str) -> None:
     _refuse_last_admin(admins, user_id)
     await tx.all(_DELETE, user=user_id)
     await revoke_sessions(tx, scope, user_id, reason="user deleted")
-    tx.emit(scope, "user.deleted", client_id=held.client_id, subject=("User", user_id))
+    tx.emit(
+        scope,
+        "user.deleted",
+        client_id=held.client_id,
+        subject=("User", user_id),
+        before={"role": held.role, "clientId": held.client_id},
+    )
 
 
 async def change_password(

@@ -10,7 +10,10 @@ from domain.users.models import Role
 
 
 class Permission(StrEnum):
-    """What an operation may demand. PUBLIC needs no credential, ACCOUNT any that is valid."""
+    """What an operation may demand. PUBLIC needs no credential, ACCOUNT any that is valid.
+
+    CONFIGS_READ shows which configs there are, CONFIGS_CONTENT what stands in them: Wi-Fi passwords, often.
+    """
 
     PUBLIC = "public"
     ACCOUNT = "account"
@@ -25,7 +28,12 @@ class Permission(StrEnum):
     FIRMWARE_READ = "firmware:read"
     FIRMWARE_WRITE = "firmware:write"
     IMAGES_READ = "images:read"
+    CONFIGS_READ = "configs:read"
+    CONFIGS_CONTENT = "configs:content"
+    CONFIGS_WRITE = "configs:write"
     EVENTS_READ = "events:read"
+    AUDIT_READ = "audit:read"
+    PLATFORM_READ = "platform:read"
 
 
 _SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}
@@ -34,14 +42,18 @@ _VIEWER = _SIGNED_IN | {
     Permission.DEVICES_READ,
     Permission.FIRMWARE_READ,
     Permission.IMAGES_READ,
+    Permission.CONFIGS_READ,
     Permission.EVENTS_READ,
 }
 _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
     Permission.DEVICES_REPORT,
     Permission.FIRMWARE_WRITE,
+    Permission.CONFIGS_CONTENT,
+    Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,
     Permission.USERS_READ,
+    Permission.AUDIT_READ,
 }
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
@@ -49,7 +61,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(_OPERATOR),
     Role.ADMIN: frozenset(Permission),
 }
-_OF_CLIENT_TOKEN = frozenset(_OPERATOR - {Permission.CLIENT_TOKEN, Permission.USERS_READ})
+_OF_CLIENT_TOKEN = frozenset(_OPERATOR - {Permission.CLIENT_TOKEN, Permission.USERS_READ, Permission.AUDIT_READ})
 _OF_DEVICE_TOKEN = frozenset(_SIGNED_IN | {Permission.DEVICES_REPORT})
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from domain.configs import wakes as configs
 from domain.device_commands import wakes as device_commands
 from domain.devices.wakes import AWAKE, Wake, WakeReport, hold_reporting_devices, record_wakes, refused
 from domain.firmware import wakes as firmware
@@ -21,6 +22,7 @@ Answers = dict[str, dict[str, Any]]
 """By the device's id: the keys of `next` that a feature fills."""
 
 _FEATURES: tuple[Callable[[Transaction, Scope, Sequence[Wake]], Awaitable[Answers]], ...] = (
+    configs.answer_wakes,
     device_commands.answer_wakes,
     firmware.answer_wakes,
 )

@@ -63,7 +63,12 @@ def upgrade() -> None:
         sa.Column("uploaded", sa.Boolean()),
         postgresql_partition_by="RANGE (reported_at)",
     )
-    op.create_index("ix_device_telemetry_device", "device_telemetry", ["device_id", "reported_at"])
+    op.create_index(
+        "ix_device_telemetry_device",
+        "device_telemetry",
+        ["device_id", "reported_at"],
+        postgresql_include=["battery_v", "battery_pct", "rssi", "temperature_c", "free_heap_bytes", "uploaded"],
+    )
     # Should the monthly job ever fail for a month, rows land here instead of nowhere.
     op.execute("CREATE TABLE device_telemetry_default PARTITION OF device_telemetry DEFAULT")
 

@@ -66,6 +66,8 @@ class Camera:
     waiting: dict[str, float] = field(default_factory=dict)
     _early: dict[str, str] = field(default_factory=dict)
     _unsent: Photo | None = None
+    _config_version: int = 0
+    _results: list[dict[str, str]] = field(default_factory=list)
     _wakes_without_signal: int = 0
 
     @classmethod
@@ -126,9 +128,10 @@ class Camera:
 
     async def _report(self, http: httpx.AsyncClient, darkroom: Darkroom) -> httpx.Response:
         """A photo; a heartbeat when there is nothing new to see or the darkroom is full."""
-        if self._unsent is None and (self.rng.random() < _HEARTBEAT or darkroom.is_full):
+        if self._results or (self._unsent is None and (self.rng.random() < _HEARTBEAT or darkroom.is_full)):
             self.doing = "saying hello"
-            return await http.post(f"/v1/devices/{self.key}/heartbeat", headers=self._headers())
+            told = {"commands": self._results}
+            return await http.post(f"/v1/devices/{self.key}/heartbeat", headers=self._headers(), json=told)
         if self._unsent is None:
             self.doing = "looking"
             self._unsent = await self._photo(darkroom)
@@ -167,6 +170,7 @@ class Camera:
             "X-Battery-Pct": f"{self.battery:.0f}",
             "X-RSSI": f"{self.rssi:.0f}",
             "X-Firmware": self.firmware,
+            "X-Config-Version": str(self._config_version),
         }
 
     def _told(self, response: httpx.Response, wake_interval: float) -> float:
@@ -175,6 +179,8 @@ class Camera:
         self.last = f"{status} {answer.get('code', 'heartbeat')}"
         if status in _KEEP:
             return float(response.headers.get("Retry-After", wake_interval)) * self.pace  # not ours to hurry
+        if "duplicate" not in answer and response.is_success:
+            return self._next(answer["next"])  # a heartbeat: a photo that is still unsent stays
         photo, self._unsent = self._unsent, None
         if not response.is_success:
             self.rejected += photo is not None
@@ -182,7 +188,13 @@ class Camera:
         if photo is not None:
             self.last = f"{status} photo of {len(photo.jpeg) / 1000:.0f} kB"
             self._accepted(answer["imageId"])
-        return float(answer["next"]["wakeInSeconds"])
+        return self._next(answer["next"])
+
+    def _next(self, told: dict[str, Any]) -> float:
+        """Do what it is told until it wakes again; returns the seconds to sleep."""
+        self._config_version = told["configVersion"] or self._config_version
+        self._results = [{"id": command["id"], "status": "DONE"} for command in told["commands"]]
+        return float(told["wakeInSeconds"])
 
     def _accepted(self, image_id: str) -> None:
         self.accepted += 1

@@ -16,6 +16,12 @@ _CLIENTS = """query DemoClients($after: String) {
 }"""
 _CREATE = "mutation DemoClient($name: String!) { createClient(name: $name) { id } }"
 _DEVICE = "query DemoDevice($key: String!, $client: ID!) { device(key: $key, clientId: $client) { id } }"
+_TEMPLATE = """mutation DemoTemplate($client: ID!, $content: JSON!) {
+  saveConfigTemplate(name: "demo camera", content: $content, clientId: $client) { id }
+}"""
+_CONFIG = """mutation DemoConfig($client: ID!, $mac: MacAddress!, $content: JSON!) {
+  saveConfig(mac: $mac, content: $content, clientId: $client, extends: "demo camera") { id }
+}"""
 _REGISTER = "mutation RegisterDemoDevice($device: NewDevice!) { made: registerDevice(device: $device) { token } }"
 _ROTATE = """mutation ReuseDemoDevice($id: ID!, $changes: DeviceChanges!) {
   updateDevice(id: $id, changes: $changes) { id }
@@ -27,12 +33,13 @@ async def muster(server: Server, count: int) -> list[Camera]:
     """So many cameras, registered, each with a new token. Raises DemoError."""
     try:
         client_id = await _client(server)
+        await server.run(_TEMPLATE, client=client_id, content={"enableOTA": True, "camera": {"quality": 12}})
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(number: int) -> Camera:
             key = f"demo-cam-{number:03}"
             async with gate:
-                token = await _token(server, client_id, key)
+                token = await _token(server, client_id, key, number)
             return Camera.made(key, token, pace(count))
 
         return list(await asyncio.gather(*(one(number) for number in range(1, count + 1))))
@@ -57,14 +64,15 @@ async def _client(server: Server) -> str:
         after = page["pageInfo"]["endCursor"]
 
 
-async def _token(server: Server, client_id: str, key: str) -> str:
+async def _token(server: Server, client_id: str, key: str, number: int) -> str:
     found = (await server.run(_DEVICE, key=key, client=client_id))["device"]
     answer: dict[str, Any]
+    settings = {"wakeIntervalSeconds": WAKE_INTERVAL, "mac": f"02-00-00-00-{number >> 8:02x}-{number & 255:02x}"}
+    name = f"Shelf {number}"
+    await server.run(_CONFIG, client=client_id, mac=settings["mac"], content={"deviceName": name})
     if found is None:
-        name = f"Shelf {key.removeprefix('demo-cam-').lstrip('0')}"
-        device = {"key": key, "name": name, "clientId": client_id, "wakeIntervalSeconds": WAKE_INTERVAL}
+        device = {"key": key, "name": name, "clientId": client_id, "labels": ["demo"], **settings}
         answer = await server.run(_REGISTER, device=device)
     else:
-        changes = {"enabled": True, "wakeIntervalSeconds": WAKE_INTERVAL}
-        answer = await server.run(_ROTATE, id=found["id"], changes=changes)
+        answer = await server.run(_ROTATE, id=found["id"], changes={"enabled": True, **settings})
     return str(answer["made"]["token"])

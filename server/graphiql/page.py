@@ -12,8 +12,10 @@ from html import escape
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter, Schema
+from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
 
 DIST = Path(__file__).with_name("dist")
 
@@ -151,9 +153,9 @@ def page(url: str = "http://localhost:8000/graphql") -> Response:
     return HTMLResponse(html, headers=headers)
 
 
-def routes() -> list[BaseRoute]:
+def routes() -> list[DeclaredRoute]:
     """The built files, under /graphiql/."""
-    return [Route("/graphiql/{name:path}", _asset, methods=["GET"])]
+    return [DeclaredRoute("GET", "/graphiql/{name:path}", _asset, _ASSET)]
 
 
 async def _asset(request: Request) -> Response:
@@ -161,7 +163,9 @@ async def _asset(request: Request) -> Response:
     digest = _manifest().get(name)  # only what the build listed is served, so no path can lead elsewhere
     if digest is None:
         return PlainTextResponse("Not found", status_code=404, headers=_ASSET_HEADERS)
-    path, encoding = _variant(DIST / name, request.headers.get("accept-encoding", ""))
+    # A part of a packed file cannot be unpacked, and several parts of one would be packed once more in name only.
+    accepted = "" if "range" in request.headers else request.headers.get("accept-encoding", "")
+    path, encoding = _variant(DIST / name, accepted)
     immutable = name.startswith(_HASHED) or request.query_params.get("v") == digest
     headers = {
         **_ASSET_HEADERS,
@@ -172,7 +176,7 @@ async def _asset(request: Request) -> Response:
         headers["Content-Encoding"] = encoding
     if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, headers=headers, media_type=_TYPES.get(DIST.joinpath(name).suffix))
+    return FileAnswer(path, headers=headers, media_type=_TYPES.get(DIST.joinpath(name).suffix))
 
 
 def _manifest() -> Mapping[str, str]:
@@ -218,3 +222,22 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def _curl(url: str) -> str:
     body = json.dumps(_LOGIN, indent=2)
     return f"curl {shlex.quote(url)} \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+
+
+_FILES: dict[str, Schema] = {content_type.partition(";")[0]: {} for content_type in _TYPES.values()}
+_ASSET = Declaration(
+    tag="Operations",
+    summary="A file of GraphiQL, the page at /graphql",
+    parameters=[
+        Parameter(name="name", where="path", description="As the page says it; may contain slashes."),
+        *RANGES,
+        Parameter(name="If-None-Match", where="header", description="The ETag that the caller has."),
+    ],
+    answers={
+        200: Answer(description="The file.", content=_FILES),
+        206: Answer(description="The range.", content={**_FILES, "multipart/byteranges": {}}),
+        304: Answer(description="The caller has it."),
+        404: Answer(description="There is no such file.", content={"text/plain": {"type": "string"}}),
+    },
+    problems=RANGE_PROBLEMS,
+)

@@ -99,6 +99,12 @@ class Documents:
         self._trusted_only = trusted_only
         self._by_id = {name: self._trusted(name, text) for name, text in trusted.items()}
         self._by_text = {document.text: document for document in self._by_id.values()}
+        self.hits = self.misses = 0
+
+    @property
+    def kept(self) -> int:
+        """How many are kept at this moment, trusted ones left out."""
+        return len(self._recent)
 
     async def operation(self, request: GraphQLRequest, *, keep: bool) -> Operation:
         """The operation that is asked for; `keep` whether its document may be remembered. Raises Rejected."""
@@ -147,10 +153,12 @@ class Documents:
         document = self._by_text.get(text) or self._recent.recent(text)
         if document is not None:
             _hits.inc()
+            self.hits += 1
             return document
         if self._trusted_only:
             raise Rejected(_error("Only trusted documents are executed here.", "DOCUMENT_NOT_TRUSTED"))
         _misses.inc()
+        self.misses += 1
         kept = keep and len(text) <= _LONGEST_KEPT
         document = _Document(text, self._valid(text), kept)
         if kept:

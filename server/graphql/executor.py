@@ -92,7 +92,7 @@ class Executor:
     ) -> None:
         self._schema = schema
         self._core = schema._schema
-        self._documents = documents
+        self.documents = documents
         self._plans = plans
         self._budgets = budgets
         self._most = most
@@ -104,7 +104,7 @@ class Executor:
     async def prepare(self, ctx: Context, request: GraphQLRequest) -> Prepared:
         """Find the operation. Raises Rejected."""
         try:
-            operation = await self._documents.operation(request, keep=ctx.principal.id is not None)
+            operation = await self.documents.operation(request, keep=ctx.principal.id is not None)
         except Rejected:
             metrics.observe_operation("invalid", None, True, 0.0)
             raise

@@ -43,6 +43,10 @@ class Fanout:
     def subscribers(self) -> int:
         return sum(group.size for group in self._groups.values())
 
+    @property
+    def groups(self) -> int:
+        return len(self._groups)
+
     def stop(self) -> None:
         for group in self._groups.values():
             group.stop()

@@ -13,11 +13,10 @@ import orjson
 from limits import RateLimitItem
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from domain.devices.queries import device_by_key
 from domain.devices.wakes import Wake, WakeReport, hold_reporting_device, record_wakes
-from domain.images.formats import Completeness, NotAnImage
+from domain.images.formats import CONTENT_TYPES, Completeness, NotAnImage
 from domain.images.uploads import Accepted, Upload, accept_upload, new_upload
 from domain.kit.batches import Batches
 from domain.kit.blobs import Staged
@@ -32,7 +31,9 @@ from resolvers.context import Services
 from server import metrics
 from server.errors import HttpProblem
 from server.routes.bodies import ImageBody, staging
+from server.routes.declared import Answer, Body, Declaration, DeclaredRoute, Parameter, obj
 from server.routes.vitals import Report, read_report
+from server.routes.words import METADATA, NEXT, PHOTO_HEADERS, REPORT, REPORT_HEADERS
 from server.settings import Settings
 
 _MAX_HEARTBEAT = 16 * 1024
@@ -50,10 +51,10 @@ class DeviceRoutes:
         self._uploading = asyncio.Semaphore(settings.uploads_at_once)
         self._check_ins = Batches(self._check_in, key=lambda arrival: arrival.device_id)
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[DeclaredRoute]:
         return [
-            Route("/v1/devices/{key}/images", self.post_image, methods=["POST"]),
-            Route("/v1/devices/{key}/heartbeat", self.post_heartbeat, methods=["POST"]),
+            DeclaredRoute("POST", "/v1/devices/{key}/images", self.post_image, _POST_IMAGE),
+            DeclaredRoute("POST", "/v1/devices/{key}/heartbeat", self.post_heartbeat, _POST_HEARTBEAT),
         ]
 
     async def post_image(self, request: Request) -> Response:
@@ -69,7 +70,7 @@ class DeviceRoutes:
 
     async def post_heartbeat(self, request: Request) -> Response:
         """200 with what to do next."""
-        scope, device_id = await self._reporter(request)
+        scope, device_id = await self.reporter(request)
         report = read_report(request.headers, await _small_object(request))
         arrival = Arrival(scope, device_id, report.wake, correlation_id.get())
         return _json({"next": self._linked(await self._check_ins.do(arrival))}, 200)
@@ -87,7 +88,7 @@ class DeviceRoutes:
         async with transaction(self._services.database) as tx:
             return await check_in(tx, SYSTEM, arrivals, awake=self._awake)
 
-    async def _reporter(self, request: Request) -> tuple[Scope, str]:
+    async def reporter(self, request: Request) -> tuple[Scope, str]:
         """Who reports, and the id of the device it reports for: itself, or one of its client's."""
         principal = await self._services.authenticator.principal(request.headers.get("authorization"))
         principal.demand(Permission.DEVICES_REPORT)
@@ -105,7 +106,7 @@ class DeviceRoutes:
         return principal.scope, device_id
 
     async def _receive(self, request: Request) -> tuple[Accepted, dict[str, Any]]:
-        scope, device_id = await self._reporter(request)
+        scope, device_id = await self.reporter(request)
         body = ImageBody(request, self._settings.upload_max_bytes)
         if self._uploading.locked():
             raise Unavailable("Too many uploads at once.", code="BUSY", retry_after=5)
@@ -216,3 +217,61 @@ async def _small_object(request: Request) -> dict[str, Any]:
 
 def _json(body: dict[str, Any], status: int) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")
+
+
+_KEY = Parameter(name="key", where="path", description="The device's key.")
+_BINARY = {"type": "string", "format": "binary"}
+_FORM = {
+    "type": "object",
+    "properties": {"image": _BINARY, "metadata": METADATA},
+    "required": ["image"],
+}
+_TAKEN = obj("Taken", imageId={"type": "string", "format": "uuid"}, duplicate={"type": "boolean"}, next=NEXT)
+_TOLD = obj("Told", next=NEXT)
+_COMMON_PROBLEMS = {
+    403: ("OTHER_DEVICE", "DEVICE_DISABLED"),
+    404: ("NOT_FOUND",),
+    413: ("TOO_LARGE",),
+    429: ("TOO_MANY_REQUESTS",),
+}
+_POST_IMAGE = Declaration(
+    tag="Devices",
+    summary="Post a photo",
+    description="The same bytes from the same device within 24 hours are one photo, and so are those with the same "
+    "`Idempotency-Key`. `Content-Length` is required.",
+    parameters=[_KEY, *PHOTO_HEADERS],
+    body=Body(
+        description="The file itself, or a form. `metadata` goes before the headers.",
+        content={**dict.fromkeys(CONTENT_TYPES, _BINARY), "multipart/form-data": _FORM},
+    ),
+    answers={
+        201: Answer(description="It is on disk and will be processed.", content={"application/json": _TAKEN}),
+        200: Answer(description="It was there already.", content={"application/json": _TAKEN}),
+    },
+    problems={
+        **_COMMON_PROBLEMS,
+        409: ("IDEMPOTENCY_KEY_REUSED",),
+        411: ("LENGTH_REQUIRED",),
+        415: ("UNSUPPORTED_MEDIA_TYPE",),
+        422: (
+            "TRUNCATED",
+            "NOT_AN_IMAGE",
+            "DIGEST_MISMATCH",
+            "CUT_OFF",
+            "BAD_USER_INPUT",
+            "BAD_FORM",
+            "BAD_IDEMPOTENCY_KEY",
+        ),
+        503: ("UNAVAILABLE", "BUSY"),
+    },
+    secured=True,
+)
+_POST_HEARTBEAT = Declaration(
+    tag="Devices",
+    summary="Say how it is, without a photo",
+    parameters=[_KEY, *REPORT_HEADERS],
+    body=Body(description="Goes before the headers.", content={"application/json": REPORT}, required=False),
+    answers={200: Answer(description="What to do next.", content={"application/json": _TOLD})},
+    problems={**_COMMON_PROBLEMS, 422: ("BAD_USER_INPUT", "BAD_JSON"), 503: ("UNAVAILABLE",)},
+    secured=True,
+)

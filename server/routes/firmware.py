@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from domain.firmware.commands import ESP32_MAGIC, Artifact, Labelled, add_firmware, blob_key, checked_label
 from domain.firmware.models import FirmwareRow
@@ -23,7 +22,9 @@ from resolvers.context import Services
 from schema.firmware import firmware_warning
 from server.errors import HttpProblem
 from server.routes.bodies import staging
+from server.routes.declared import Answer, Body, Declaration, DeclaredRoute, Parameter, nullable, obj
 from server.routes.vitals import declared_sha256
+from server.routes.words import DIGEST_HEADERS
 from server.settings import Settings
 
 _TYPE = "application/octet-stream"
@@ -39,8 +40,8 @@ class FirmwareRoutes:
         self._services = services
         self._uploading = asyncio.Semaphore(_AT_ONCE)
 
-    def routes(self) -> list[Route]:
-        return [Route("/v1/firmware", self.post, methods=["POST"])]
+    def routes(self) -> list[DeclaredRoute]:
+        return [DeclaredRoute("POST", "/v1/firmware", self.post, _POST)]
 
     async def post(self, request: Request) -> Response:
         """201 with the new artifact, or 200 with the one that has this version, board and bytes already."""
@@ -147,3 +148,59 @@ def _answer(row: FirmwareRow, status: int) -> Response:
         "warning": firmware_warning(row.is_esp32_image),
     }
     return Response(orjson.dumps(body), status, media_type="application/json")
+
+
+_ARTIFACT = obj(
+    "Artifact",
+    firmwareId={"type": "string", "format": "uuid"},
+    version={"type": "string"},
+    board=nullable({"type": "string"}),
+    sha256={"type": "string"},
+    sizeBytes={"type": "integer", "minimum": 1},
+    warning=nullable({"type": "string", "description": "Why this may be no image for an ESP32."}),
+)
+_POST = Declaration(
+    tag="Firmware",
+    summary="Upload firmware",
+    description="The same version, board and bytes are one artifact. `Content-Length` is required.",
+    parameters=[
+        Parameter(
+            name="version",
+            where="query",
+            description="What devices report as `firmware` when they run it.",
+            schema={"type": "string", "minLength": 1, "maxLength": 100},
+            required=True,
+        ),
+        Parameter(
+            name="board",
+            where="query",
+            description="The hardware that it is for; without it, it is for any.",
+            schema={"type": "string", "maxLength": 64},
+        ),
+        Parameter(
+            name="note", where="query", description="For people.", schema={"type": "string", "maxLength": 2000}
+        ),
+        Parameter(
+            name="clientId",
+            where="query",
+            description="Whose it is; needed from those who belong to no client.",
+            schema={"type": "string", "format": "uuid"},
+        ),
+        *DIGEST_HEADERS,
+    ],
+    body=Body(content={_TYPE: {"type": "string", "format": "binary"}}, description="The file itself."),
+    answers={
+        201: Answer(description="It is on disk and can be rolled out.", content={"application/json": _ARTIFACT}),
+        200: Answer(description="It was there already.", content={"application/json": _ARTIFACT}),
+    },
+    problems={
+        404: ("NOT_FOUND",),
+        409: ("VERSION_TAKEN",),
+        411: ("LENGTH_REQUIRED",),
+        413: ("TOO_LARGE",),
+        415: ("UNSUPPORTED_MEDIA_TYPE",),
+        422: ("BAD_USER_INPUT", "EMPTY", "DIGEST_MISMATCH"),
+        503: ("UNAVAILABLE", "BUSY"),
+    },
+    secured=True,
+)

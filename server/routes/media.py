@@ -5,14 +5,16 @@ import re
 import stat
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from domain.kit.blobs import FolderStore, LinkSigner
 from domain.kit.errors import Denied, NotFound
+from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
+from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
 
 _HASHED = re.compile(r"firmware/[^/]+/([0-9a-f]{64})\.bin")
 _TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
+_OTHER = "application/octet-stream"
 
 
 class MediaRoutes:
@@ -22,8 +24,8 @@ class MediaRoutes:
         self._store = store
         self._signer = signer
 
-    def routes(self) -> list[Route]:
-        return [Route("/media/{key:path}", self.get, methods=["GET"])]
+    def routes(self) -> list[DeclaredRoute]:
+        return [DeclaredRoute("GET", "/media/{key:path}", self.get, _GET)]
 
     async def get(self, request: Request) -> Response:
         """200, 206 for a Range, 304 for a known ETag; 403 when the link is over or was not made here."""
@@ -47,14 +49,37 @@ class MediaRoutes:
         }
         if hashed := _HASHED.fullmatch(key):
             headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(hashed[1])).decode()}:"
-        if _is_known(request.headers.get("if-none-match"), headers["ETag"]):
+        if is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        media_type = _TYPES.get(path.suffix, "application/octet-stream")
-        return FileResponse(path, headers=headers, media_type=media_type, stat_result=found)
+        media_type = _TYPES.get(path.suffix, _OTHER)
+        return FileAnswer(path, headers=headers, media_type=media_type, stat_result=found)
 
 
-def _is_known(if_none_match: str | None, etag: str) -> bool:
+def is_known(if_none_match: str | None, etag: str) -> bool:
+    """Whether an `If-None-Match` header names this ETag."""
     if if_none_match is None:
         return False
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return etag in known or "*" in known
+
+
+_BYTES = {media_type: {"type": "string", "format": "binary"} for media_type in (*_TYPES.values(), _OTHER)}
+_KEPT = {"ETag": "Changes never: bytes do not change under their key.", "Cache-Control": "How long it may be kept."}
+_GET = Declaration(
+    tag="Media",
+    summary="Fetch bytes by a signed link",
+    description="The links come out of the API whole (`Image.url`): they are not for putting together.",
+    parameters=[
+        Parameter(name="key", where="path", description="May contain slashes."),
+        Parameter(name="until", where="query", description="When the link ends.", required=True),
+        Parameter(name="signature", where="query", description="Ours.", required=True),
+        *RANGES,
+        Parameter(name="If-None-Match", where="header", description="The ETag that the caller has."),
+    ],
+    answers={
+        200: Answer(description="All of them.", content=_BYTES, headers=_KEPT),
+        206: Answer(description="The range.", content={**_BYTES, "multipart/byteranges": {}}, headers=_KEPT),
+        304: Answer(description="The caller has them."),
+    },
+    problems={**RANGE_PROBLEMS, 403: ("LINK_EXPIRED",), 404: ("NOT_FOUND",)},
+)

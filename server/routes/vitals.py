@@ -13,27 +13,8 @@ from domain.devices.vitals import Vitals
 from domain.devices.wakes import CommandResult, UpdateProgress, WakeReport
 from domain.kit.errors import Invalid
 from domain.kit.ids import is_id
+from server.routes.words import LONGEST_MESSAGE, LONGEST_SLEEP, MAX_COMMANDS, MAX_VERSION, WORDS
 
-_HEADERS = {
-    "x-battery-v": "batteryV",
-    "x-battery-pct": "batteryPct",
-    "x-rssi": "rssi",
-    "x-firmware": "firmware",
-    "x-uptime-seconds": "uptimeSeconds",
-    "x-free-heap-bytes": "freeHeapBytes",
-    "x-boot-count": "bootCount",
-    "x-reset-reason": "resetReason",
-    "x-temperature-c": "temperatureC",
-    "x-device-time": "deviceTime",
-    "x-sleep-seconds": "sleepSeconds",
-    "x-wake-interval-seconds": "wakeIntervalSeconds",
-    "x-captured-at": "capturedAt",
-    "x-content-sha256": "sha256",
-}
-_MAX_COMMANDS = 50
-_LONGEST_MESSAGE = 500
-_LONGEST_SLEEP = 90 * 86_400  # seconds
-_MAX_VERSION = 1 << 31
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]+=*):", re.IGNORECASE)
 _SHA256_BYTES = 32
 _LARGEST = 1 << 31
@@ -51,14 +32,14 @@ class Report:
 
 def read_report(headers: Mapping[str, str], metadata: Mapping[str, Any]) -> Report:
     """The report; what `metadata` says goes before the headers. Raises Invalid naming what is malformed."""
-    said = {key: headers[name] for name, key in _HEADERS.items() if name in headers}
+    said = {name: headers[one.header] for name, one in WORDS.items() if one.header in headers}
     said.update({key: value for key, value in metadata.items() if value is not None})
     version, error = _config(said, headers.get("x-config-version"))
     wake = WakeReport(
         vitals=_vitals(said),
         device_time=_moment(said, "deviceTime"),
-        sleep_seconds=_bounded(said, "sleepSeconds", 0, _LONGEST_SLEEP),
-        wake_interval_seconds=_bounded(said, "wakeIntervalSeconds", 0, _LONGEST_SLEEP),
+        sleep_seconds=_bounded(said, "sleepSeconds", 0, LONGEST_SLEEP),
+        wake_interval_seconds=_bounded(said, "wakeIntervalSeconds", 0, LONGEST_SLEEP),
         config_version=version,
         config_error=error,
         command_results=_command_results(said),
@@ -102,7 +83,7 @@ def _config(said: Mapping[str, Any], header: str | None) -> tuple[int | None, st
     config = said.get("config", {})
     if not isinstance(config, dict):
         raise Invalid("config is not an object.", argument="config")
-    version = _bounded({"config.version": config.get("version", header)}, "config.version", 0, _MAX_VERSION)
+    version = _bounded({"config.version": config.get("version", header)}, "config.version", 0, MAX_VERSION)
     error = _message(config, "error", "config.error")
     if error is not None and version is None:
         raise Invalid("config.error is said of a version: config.version is missing.", argument="config.version")
@@ -113,8 +94,8 @@ def _command_results(said: Mapping[str, Any]) -> tuple[CommandResult, ...]:
     commands = said.get("commands", [])
     if not (isinstance(commands, list) and all(isinstance(one, dict) for one in commands)):
         raise Invalid("commands is not a list of objects.", argument="commands")
-    if len(commands) > _MAX_COMMANDS:
-        raise Invalid(f"At most {_MAX_COMMANDS} commands are confirmed at once.", argument="commands")
+    if len(commands) > MAX_COMMANDS:
+        raise Invalid(f"At most {MAX_COMMANDS} commands are confirmed at once.", argument="commands")
     return tuple(_command_result(one, f"commands.{at}") for at, one in enumerate(commands))
 
 
@@ -146,7 +127,7 @@ def _message(said: Mapping[str, Any], name: str, where: str) -> str | None:
     text = _text({where: said.get(name)}, where)
     if text is None:
         return None
-    return "".join(c if c.isprintable() else " " for c in text[:_LONGEST_MESSAGE]).strip()
+    return "".join(c if c.isprintable() else " " for c in text[:LONGEST_MESSAGE]).strip()
 
 
 def _number(said: Mapping[str, Any], name: str) -> float | None:

@@ -31,6 +31,8 @@ _LITERALS = {
     "Float": "1.0",
     "Boolean": "true",
     "DateTime": '"2026-01-01T00:00:00Z"',
+    "MacAddress": '"00-00-00-00-00-01"',
+    "JSON": "{}",
 }
 
 

@@ -4,6 +4,7 @@ The schema is executed in this process, against the same database, through a `Da
 it sends. It counts and does nothing else, so the numbers are those of the server.
 """
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from schema import relation
 from schema.execution import execute
 from server.services import api_services
 from server.settings import load_settings
+from tests.configs.operations import new_mac, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.device_commands.operations import RESTART, SEND
 from tests.firmware.operations import begun, uploaded
@@ -38,9 +40,12 @@ _LISTS = {
     "users": (1, "query ($n: Int!) { users(first: $n) { nodes { id email } } }"),
     "clients": (1, "query ($n: Int!) { clients(first: $n) { nodes { id name token { prefix } } } }"),
     "devices": (1, "query ($n: Int!) { devices(first: $n) { edges { cursor } nodes { id status } } }"),
+    "configs": (1, "query ($n: Int!) { configs(first: $n) { edges { cursor } nodes { id deviceName } } }"),
+    "configTemplates": (1, "query ($n: Int!) { configTemplates(first: $n) { nodes { id name } } }"),
     "images": (1, "query ($n: Int!) { images(first: $n) { nodes { id perceptualHash } } }"),
     "firmwares": (1, "query ($n: Int!) { firmwares(first: $n) { nodes { id warning } } }"),
     "rollouts": (1, "query ($n: Int!) { rollouts(first: $n) { nodes { id status } } }"),
+    "auditLog": (1, "query ($n: Int!) { auditLog(first: $n) { nodes { id action before after } } }"),
     "events": (1, "query ($n: Int!) { events(first: $n) { nodes { id cursor data } } }"),
 }
 _RELATIONS = {
@@ -77,9 +82,43 @@ _RELATIONS = {
         3,
         "query ($n: Int!) { devices(first: $n) { nodes { commands { nodes { device { id } } } } } }",
     ),
+    ("Device", "config"): (2, "query ($n: Int!) { devices(first: $n) { nodes { config { desired inSync } } } }"),
+    ("DeviceConfig", "config"): (
+        3,
+        "query ($n: Int!) { devices(first: $n) { nodes { config { config { id } } } } }",
+    ),
+    **{
+        (type_, re.findall(r"\w+", field)[0].replace("versionAt", "version_at")): (
+            statements,
+            f"query ($n: Int!) {{ {name}(first: $n) {{ nodes {{ {field} }} }} }}",
+        )
+        for type_, name, field, statements in (
+            ("Config", "configs", "content", 1),
+            ("Config", "configs", "effective", 1),
+            ("Config", "configs", "client { id }", 2),
+            ("Config", "configs", "device { id }", 2),
+            ("Config", "configs", "extends { id }", 2),
+            ("Config", "configs", "versions(first: 2) { nodes { id } }", 2),
+            ("Config", "configs", "versionAt(number: 1) { id }", 2),
+            ("ConfigTemplate", "configTemplates", "content", 1),
+            ("ConfigTemplate", "configTemplates", "effective", 1),
+            ("ConfigTemplate", "configTemplates", "client { id }", 2),
+            ("ConfigTemplate", "configTemplates", "extends { id }", 2),
+            ("ConfigTemplate", "configTemplates", "versions(first: 2) { nodes { id } }", 2),
+        )
+    },
+    ("ConfigVersion", "content"): (
+        2,
+        "query ($n: Int!) { configs(first: $n) { nodes { versions { nodes { content } } } } }",
+    ),
+    ("ConfigVersion", "extends"): (
+        3,
+        "query ($n: Int!) { configs(first: $n) { nodes { versions { nodes { extends { id } } } } } }",
+    ),
     ("Image", "url"): (1, "query ($n: Int!) { images(first: $n) { nodes { url(variant: ORIGINAL) } } }"),
     ("Image", "device"): (2, "query ($n: Int!) { images(first: $n) { nodes { device { id } } } }"),
     ("User", "client"): (2, "query ($n: Int!) { users(first: $n) { nodes { client { id } } } }"),
+    ("AuditEntry", "actor"): (2, "query ($n: Int!) { auditLog(first: $n) { nodes { actor { name } } } }"),
     ("Event", "subject"): (
         2,
         'query ($n: Int!) { events(first: $n, filter: {types: ["device.registered"]}) '
@@ -88,6 +127,8 @@ _RELATIONS = {
 }
 # Lists that are no pages, because they have an end that everybody knows.
 _BOUNDED = {
+    "ConfigSchemaReport.failures",
+    "ConfigFailure.violations",
     "DeviceTelemetry.points",
     "DeviceSummary.presence",
     "DeviceSummary.status",
@@ -95,12 +136,24 @@ _BOUNDED = {
     "DeviceSummary.labels",
     "Rollout.stages",
     "SentDeviceCommands.results",
+    "BulkDeviceResults.results",
+    "DatabaseStats.tables",
+    "Diagnostics.checks",
+    "Diagnostics.disks",
+    "Diagnostics.settings",
+    "Diagnostics.warnings",
+    "Query.cacheStats",
+    "TableStats.partitions",
+    "Workers.processes",
+    "Workers.queues",
 }
 # Those of things that come one at a time, asked directly for one parent and for many.
 _SINGLE = {
     ("DeviceUpdate", "event"): 0,
     ("ImageUpdate", "event"): 0,
+    ("ConfigUpdate", "event"): 0,
     ("DeviceUpdate", "device"): 1,
+    ("ConfigUpdate", "config"): 1,
     ("ImageUpdate", "image"): 1,
     ("Session", "user"): 1,
     ("Viewer", "user"): 1,
@@ -161,9 +214,13 @@ async def full(stack: Stack, org: Organisation) -> Organisation:
         await Person.made(org.admin, "VIEWER", org.id)
     async with Socket.opened(stack.url, org.viewer.token) as socket:
         ready = await socket.subscribe('subscription { events(filter: {types: ["image.ready"]}) { id } }')
-        for _ in range(_MANY):
-            device = await org.device()
+        await save_template(org.operator, "zero", {})
+        for number in range(_MANY):
+            mac, template = new_mac(), f"template {number}"
+            device = await org.device(mac=mac)
             await org.operator.run(SEND, device=device.id, command=RESTART)
+            await save_template(org.operator, template, {"n": number}, extends="zero")
+            await save(org.operator, mac, {}, extends=template)
             for _ in range(2):
                 assert (await device.upload(photo())).status_code == 201
         for number in range(_MANY):
@@ -245,7 +302,7 @@ async def test_a_batch_resolver_takes_the_same_statements_for_one_parent_and_for
 
 async def _parents(inside: _InProcess, org: Organisation, key: tuple[str, str]) -> Sequence[Any]:
     context = await inside.context(org.operator.token)
-    if key[0] in ("DeviceUpdate", "ImageUpdate"):
+    if key[0] in ("DeviceUpdate", "ImageUpdate", "ConfigUpdate"):
         kind = key[0].removesuffix("Update")
         page = await list_events(inside.database, context.scope, first=50, after=None, subject_kind=kind)
         return page.nodes
@@ -275,5 +332,5 @@ async def test_the_subjects_of_mixed_events_take_one_statement_for_each_kind(
     document = "query ($n: Int!) { events(first: $n) { nodes { subjectKind subject { id } } } }"
     taken, data = await inside.statements(full.operator.token, document, 100)
     kinds = {event["subjectKind"] for event in data["events"]["nodes"]}
-    assert kinds == {"CLIENT", "USER", "DEVICE", "IMAGE", "FIRMWARE", "ROLLOUT"}
+    assert kinds == {"CLIENT", "USER", "DEVICE", "IMAGE", "FIRMWARE", "ROLLOUT", "CONFIG", "CONFIG_TEMPLATE"}
     assert taken == 1 + len(kinds)

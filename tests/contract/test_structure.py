@@ -9,6 +9,8 @@ from typing import Any
 from graphql import GraphQLEnumType, GraphQLInputObjectType
 
 import domain
+import domain.audit.queries
+import domain.configs.queries
 import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
@@ -17,7 +19,10 @@ import domain.images.queries
 from schema import relation
 from tests.contract.documents import graphql_schema
 
-_DATA_ACCESS = {"queries", "commands", "jobs", "wakes", "exchange", "uploads", "rollouts", "log", "sessions"}
+_DATA_ACCESS = {
+    *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "rollouts", "log", "sessions"),
+    *("templates", "rules", "history"),
+}
 _ACTS_WITHOUT_A_SCOPE = {
     "domain.idempotency.commands.expire_keys": "forgets old keys of every caller; keys belong to callers",
     "domain.users.sessions.check_password": "works on a credential: whose it is, is what it finds out",
@@ -27,6 +32,7 @@ _ACTS_WITHOUT_A_SCOPE = {
 }
 _ORDERS = {
     "DeviceOrder": domain.devices.queries.ORDERS,
+    "ConfigOrder": domain.configs.queries.ORDERS,
     "ImageOrder": domain.images.queries.ORDERS,
 }
 _FILTERS = {
@@ -34,8 +40,10 @@ _FILTERS = {
     "DeviceFilter": domain.devices.queries._CONDITIONS,
     "FirmwareFilter": domain.firmware.queries.FIRMWARE_CONDITIONS,
     "RolloutFilter": domain.firmware.queries.ROLLOUT_CONDITIONS,
+    "ConfigFilter": domain.configs.queries._CONDITIONS,
     "ImageFilter": domain.images.queries._CONDITIONS,
     "EventFilter": domain.events.queries._CONDITIONS,
+    "AuditFilter": domain.audit.queries._CONDITIONS,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.configs.operations import DELETE, SCHEMA, save, save_template
 from tests.contract.documents import id_arguments
 from tests.device_commands.operations import send
 from tests.firmware.operations import begun, uploaded
@@ -28,7 +29,17 @@ _SEND_MANY = """mutation ($id: ID!) { sendDeviceCommands(%s, command: {type: RES
 _FIRMWARES = "query ($id: ID!) { firmwares(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
 _ROLLOUTS = "query ($id: ID!) { rollouts(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
 _OWN_FIRMWARE = "the caller's own firmware"
+_BULK_UPDATE = """mutation ($id: ID!) { bulkUpdateDevices(%s, changes: {enabled: false}) {
+  matched changed results { key error { code } }
+} }"""
+_BULK_DEREGISTER = """mutation ($id: ID!) { bulkDeregisterDevices(%s) {
+  matched changed results { key error { code } }
+} }"""
+_NONE_MATCHED = {"matched": 0, "changed": 0, "results": []}
+_NOT_FOUND = {"matched": 1, "changed": 0, "results": [{"key": None, "error": {"code": "NOT_FOUND"}}]}
 _REFUSED = {"NOT_FOUND"}
+
+_AUDIT = "query ($id: ID!) { auditLog(filter: %s) { nodes { id } totalCount } }"
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,60 @@ class _Case:
     document: str
 
 
+_MAC = "00-00-00-00-00-01"
+_DELETED = "00-00-00-00-00-02"
+_ID = "mutation ($id: ID!) "
+_CONFIGS = "query ($id: ID!) { configs(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
+_OF_CONFIGS = {
+    "Query.config.clientId": _Case(
+        "client", None, f'query ($id: ID!) {{ config(mac: "{_MAC}", clientId: $id) {{ id }} }}'
+    ),
+    "Query.configDiff.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f'query ($id: ID!) {{ configDiff(mac: "{_MAC}", from: 1, to: 1, clientId: $id) {{ patch }} }}',
+    ),
+    "Query.configs.filter.clientId": _Case("client", [], _CONFIGS % "{clientId: $id}"),
+    "Query.configs.filter.templateId": _Case("template", [], _CONFIGS % "{templateId: $id}"),
+    "Query.configTemplate.id": _Case("template", None, "query ($id: ID!) { configTemplate(id: $id) { id } }"),
+    "Query.configTemplate.clientId": _Case(
+        "client", None, 'query ($id: ID!) { configTemplate(name: "same", clientId: $id) { id } }'
+    ),
+    "Query.configSchema.clientId": _Case(
+        "client", None, "query ($id: ID!) { configSchema(clientId: $id) { schema } }"
+    ),
+    "Mutation.saveConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ saveConfig(mac: "{_MAC}", content: {{x: 1}}, clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.rollbackConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ rollbackConfig(mac: "{_MAC}", toVersion: 1, clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.deleteConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ deleteConfig(mac: "{_MAC}", clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.restoreConfig.clientId": _Case(
+        "client", "NOT_FOUND", f'{_ID}{{ restoreConfig(mac: "{_DELETED}", clientId: $id) {{ id }} }}'
+    ),
+    "Mutation.saveConfigTemplate.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f'{_ID}{{ saveConfigTemplate(name: "same", content: {{x: 1}}, clientId: $id) {{ id }} }}',
+    ),
+    "Mutation.deleteConfigTemplate.id": _Case(
+        "spare", "NOT_FOUND", f"{_ID}{{ deleteConfigTemplate(id: $id) {{ id }} }}"
+    ),
+    "Mutation.setConfigSchema.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f"{_ID}{{ setConfigSchema(schema: {{minProperties: 0}}, clientId: $id) {{ failed }} }}",
+    ),
+    "Mutation.removeConfigSchema.clientId": _Case(
+        "client", "NOT_FOUND", f"{_ID}{{ removeConfigSchema(clientId: $id) {{ id }} }}"
+    ),
+}
 _NOBODY = {"total": 0, "presence": []}
 _CASES = {
+    **_OF_CONFIGS,
     "Query.client.id": _Case("client", None, "query ($id: ID!) { client(id: $id) { id } }"),
     "Query.device.id": _Case("device", None, "query ($id: ID!) { device(id: $id) { id } }"),
     "Query.device.clientId": _Case(
@@ -67,6 +130,9 @@ _CASES = {
     "Query.images.filter.deviceId": _Case("device", [], _IMAGES % "{deviceId: $id}"),
     "Query.events.filter.clientId": _Case("client", [], _EVENTS % "{clientId: $id}"),
     "Query.events.filter.subjectIds": _Case("device", [], _EVENTS % "{subjectIds: [$id]}"),
+    "Query.auditLog.filter.clientId": _Case("client", [], _AUDIT % "{clientId: $id}"),
+    "Query.auditLog.filter.actorIds": _Case("operator", [], _AUDIT % "{actorIds: [$id]}"),
+    "Query.auditLog.filter.subjectIds": _Case("device", [], _AUDIT % "{subjectIds: [$id]}"),
     "Device.images.filter.clientId": _Case("client", [], _NESTED % "{clientId: $id}"),
     "Device.images.filter.deviceId": _Case("device", [], _NESTED % "{deviceId: $id}"),
     "Mutation.createUser.clientId": _Case(
@@ -113,6 +179,14 @@ _CASES = {
     "Mutation.sendDeviceCommands.clientId": _Case(
         "client", "NOT_FOUND", _SEND_MANY % 'labels: ["shared"], clientId: $id'
     ),
+    "Mutation.bulkUpdateDevices.ids": _Case("device", _NOT_FOUND, _BULK_UPDATE % "ids: [$id]"),
+    "Mutation.bulkUpdateDevices.filter.clientId": _Case(
+        "client", _NONE_MATCHED, _BULK_UPDATE % "filter: {clientId: $id}"
+    ),
+    "Mutation.bulkDeregisterDevices.ids": _Case("device", _NOT_FOUND, _BULK_DEREGISTER % "ids: [$id]"),
+    "Mutation.bulkDeregisterDevices.filter.clientId": _Case(
+        "client", _NONE_MATCHED, _BULK_DEREGISTER % "filter: {clientId: $id}"
+    ),
     "Mutation.cancelDeviceCommand.id": _Case(
         "command", "NOT_FOUND", "mutation ($id: ID!) { cancelDeviceCommand(id: $id) { id } }"
     ),
@@ -141,6 +215,10 @@ _CASES = {
     },
 }
 _LIVE_CASES = {
+    "Subscription.configUpdates.ids": (
+        "config",
+        "subscription ($id: ID!) { configUpdates(ids: [$id]) { config { id } } }",
+    ),
     "Subscription.events.filter.clientId": (
         "client",
         "subscription ($id: ID!) { events(filter: {clientId: $id}) { id } }",
@@ -168,10 +246,14 @@ class _Things:
     device: str
     image: str
     user: str
+    operator: str
     command: str
     firmware: str
     in_use: str
     rollout: str
+    config: str
+    template: str
+    spare: str
     reporter: TestDevice
 
     @classmethod
@@ -179,10 +261,17 @@ class _Things:
         device = await org.device("the-same-key", labels=["shared"])
         image_id = (await device.upload(photo())).json()["imageId"]
         user = await Person.made(org.admin, "VIEWER", org.id)
+        command = await send(org.operator, device)
         firmware, in_use = [await uploaded(org.operator, version=version) for version in ("2.0", "2.1")]
         rollout = (await begun(org.operator, in_use))["id"]
-        command = (await send(org.operator, device))["id"]
-        return cls(org.id, device.id, image_id, user.id, command, firmware, in_use, rollout, device)
+        template, spare = [await save_template(org.operator, name, {}) for name in ("same", "spare")]
+        config = await save(org.operator, _MAC, {}, extends="same")
+        await save(org.operator, _DELETED, {})
+        await org.operator.run(DELETE, mac=_DELETED)
+        await org.operator.run(SCHEMA, schema={})
+        made = (firmware, in_use, rollout, config["id"], template["id"], spare["id"])
+        operator = (await org.operator.run("{ viewer { user { id } } }"))["viewer"]["user"]["id"]
+        return cls(org.id, device.id, image_id, user.id, operator, command["id"], *made, device)
 
 
 @pytest.fixture
@@ -244,12 +333,13 @@ async def test_ones_own_id_leads_somewhere(org: Organisation, place: str) -> Non
         assert value["totalCount"] > 0
 
 
-@pytest.mark.parametrize("kind", ["client", "device", "image", "user", "firmware", "rollout"])
+@pytest.mark.parametrize("kind", ["client", "device", "image", "user", "firmware", "rollout", "config", "template"])
 async def test_node_finds_ones_own_things_and_nobody_elses(org: Organisation, theirs: _Things, kind: str) -> None:
     own = await _Things.of(org)
     query = "query ($id: ID!) { node(id: $id) { id __typename } }"
     found = (await org.operator.run(query, id=getattr(own, kind)))["node"]
-    assert found == {"id": getattr(own, kind), "__typename": kind.capitalize()}
+    type_name = "ConfigTemplate" if kind == "template" else kind.capitalize()
+    assert found == {"id": getattr(own, kind), "__typename": type_name}
     assert (await org.operator.run(query, id=getattr(theirs, kind)))["node"] is None
     assert (await org.admin.run(query, id=getattr(theirs, kind)))["node"]["id"] == getattr(theirs, kind)
 
@@ -293,7 +383,7 @@ async def _own_event_after_theirs(stack: Stack, org: Organisation, theirs: _Thin
 
 @pytest.mark.parametrize("place", _LIVE_CASES)
 async def test_another_organisations_events_are_never_delivered(
-    stack: Stack, org: Organisation, theirs: _Things, place: str
+    stack: Stack, org: Organisation, other_org: Organisation, theirs: _Things, place: str
 ) -> None:
     thing, document = _LIVE_CASES[place]
     async with (
@@ -303,6 +393,7 @@ async def test_another_organisations_events_are_never_delivered(
         await listening.subscribe(document, id=getattr(theirs, thing))
         seen = await admins.subscribe(document, id=getattr(theirs, thing))
         assert (await theirs.reporter.upload(photo())).status_code == 201
+        await save(other_org.operator, _MAC, {"changed": True})
         await seen.next()  # whoever may see it was given it, from the same feed
         await _own_event_after_theirs(stack, org, theirs)
         await listening.ping()  # fails on anything that was delivered instead of the answer
@@ -325,5 +416,7 @@ async def _inventory(org: Organisation) -> Any:
     return await org.operator.run(
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
         "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } "
-        "images { totalCount } firmwares { nodes { id note } } rollouts { nodes { id status } } }"
+        "images { totalCount } firmwares { nodes { id note } } rollouts { nodes { id status } } "
+        "configs { nodes { id version content } totalCount } configTemplates { nodes { id version } } "
+        "configSchema { schema updatedAt } }"
     )

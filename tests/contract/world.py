@@ -8,7 +8,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ import httpx
 from domain.events.models import EventRow
 from domain.events.queries import events_onward
 from domain.kit.errors import Unauthenticated
-from domain.kit.scope import SYSTEM
+from domain.kit.scope import SYSTEM, Scope
 from domain.users.principals import ANONYMOUS, Principal, PrincipalKind
-from resolvers.context import Context, Services
+from resolvers.context import Context, Platform, Services
 from server.services import api_services
 from server.settings import load_settings
+from tests.configs.operations import DELETE as DELETE_CONFIG
+from tests.configs.operations import SCHEMA, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.contract.values import Samples
 from tests.device_commands.operations import CANCEL, send, wake
@@ -44,13 +46,41 @@ _PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {
   images(first: 2) {_PAGE} byCapture: images(first: 1, order: CAPTURED_AT_ASC) {_PAGE}
   firmwares(first: 1) {_PAGE} rollouts(first: 1) {{ __typename pageInfo {{ endCursor }}
     nodes {{ devices(first: 1) {_PAGE} }} }}
-  events(first: 3) {_PAGE} clients(first: 1) {_PAGE} users(first: 1) {_PAGE} }}"""
+  configs(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ versions(first: 1) {_PAGE} }} }}
+  byDeviceName: configs(first: 1, order: DEVICE_NAME_DESC) {_PAGE} configTemplates(first: 1) {_PAGE}
+  events(first: 3) {_PAGE} auditLog(first: 2) {_PAGE} clients(first: 1) {_PAGE} users(first: 1) {_PAGE} }}"""
 _UNSETTLED = (
     "SELECT count(*) FROM (SELECT FROM outbox UNION ALL SELECT FROM images"
     " WHERE status NOT IN ('READY', 'REJECTED')) AS unsettled"
 )
+_MACS = ("00-00-00-00-00-01", "00-00-00-00-00-02", "00-00-00-00-00-03")
 _REJECTED = b"\xff\xd8\xff\xd9"  # a JPEG to whoever takes it, and no picture to whoever decodes it
 _HEADERS = {"X-Battery-V": "3.92", "X-Battery-Pct": "81.5", "X-RSSI": "-61", "X-Firmware": "1.4.2"}
+
+
+class _AskedOnce:
+    """The platform as it was when it was first asked: two executors are compared by what does not change."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._told: dict[str, Any] = {}
+
+    async def _once(self, name: str, *arguments: Any) -> Any:
+        if name not in self._told:
+            self._told[name] = await getattr(self._platform, name)(*arguments)
+        return self._told[name]
+
+    async def diagnostics(self, scope: Scope) -> Any:
+        return await self._once("diagnostics", scope)
+
+    async def database_stats(self, scope: Scope) -> Any:
+        return await self._once("database_stats", scope)
+
+    async def workers(self) -> Any:
+        return await self._once("workers")
+
+    async def cache_stats(self) -> Any:
+        return await self._once("cache_stats")
 
 
 @dataclass(frozen=True)
@@ -78,7 +108,8 @@ class World:
             await admin.run(DELETE_USER, id=gone.id)
             await _settled(stack.environment["QM_DATABASE_URL"])
             pages = [await api.run(_PAGES) for api in (org.operator, other.operator)]
-        async with api_services(_settings(stack, folder)) as services:
+        async with api_services(_settings(stack, folder)) as opened:
+            services = replace(opened, platform=_AskedOnce(opened.platform))
             tokens = {
                 "admin": admin.token,
                 "operator": org.operator.token,
@@ -120,16 +151,32 @@ async def _fleet(org: Organisation) -> list[TestDevice]:
     await _firmware(org, busy)
     await org.operator.run(UPDATE, id=disabled.id, changes={"enabled": False, "wakeIntervalSeconds": 60})
     await org.operator.run(DEREGISTER, id=gone.id)
+    await _configs(org, busy)
     return devices
 
 
 async def _firmware(org: Organisation, busy: TestDevice) -> None:
     """Artifacts for boards, and rollouts that nothing moves on any more."""
-    for version, board in (("1.9", {}), ("2.0.0", {"board": "esp32-cam"}), ("2.0.0", {})):
+    boards: list[tuple[str, dict[str, Any]]] = [("1.9", {}), ("2.0.0", {"board": "esp32-cam"}), ("2.0.0", {})]
+    for version, board in boards:
         firmware = await uploaded(org.operator, version=version, **board)
         rollout = await begun(org.operator, firmware, stages=[{"percent": 40, "minutes": 9_000}])
         await wake(busy)
     await org.operator.run(PAUSE, id=rollout["id"])
+
+
+async def _configs(org: Organisation, device: TestDevice) -> None:
+    """Configs in every state: run, refused, waiting, deleted; with templates, versions and a schema."""
+    await org.operator.run(SCHEMA, schema={"type": "object"})
+    await save_template(org.operator, "base", {"enableOTA": True})
+    await save_template(org.operator, "below", {"deviceName": "Shelf"}, extends="base")
+    for number, mac in enumerate(_MACS):
+        await save(org.operator, mac, {"deviceName": f"ü {number}"}, extends="below" if number else None)
+        saved = await save(org.operator, mac, {"n": number}, note="second")
+        said = {"version": saved["revision"], **({"error": "no"} if number == 1 else {})}
+        await org.operator.run(UPDATE, id=device.id, changes={"mac": mac})
+        assert (await device.heartbeat(json={"config": said})).status_code == 200
+    await org.operator.run(DELETE_CONFIG, mac=_MACS[2])
 
 
 async def _few(org: Organisation) -> list[TestDevice]:
@@ -209,12 +256,18 @@ def _samples(devices: list[TestDevice], events: Sequence[EventRow], pages: Any) 
         "ID": subjects,
         "String": keys,
         "DateTime": ["2026-01-03T12:00:00", "2026-01-03T13:00:00.5+01:00", *moments],
+        "MacAddress": [*_MACS, "00-00-00-00-00-99"],
+        "name": ["base", "BELOW", *keys],
+        "deviceName": ["ü 0", "shelf"],
+        **{name: [1, 2] for name in ("number", "from", "to")},
+        **{f"DeviceTelemetry.{name}": moments for name in ("from", "to")},
     }
     odd: dict[str, list[Any]] = {
         "first": [0, 101, -1, 2**31 - 1],
         "after": [cursor for found in cursors.values() for cursor in found],
         "ID": [str(uuid.UUID(int=7)), "x", "", 5, subjects[0].upper(), "\u0000"],
         "String": ["", "x", "\u0000", "ü🛒\u2028", '"quoted"\n', "?!"],
+        "MacAddress": [_MACS[0].upper(), "0000.0000.0001"],
         "DateTime": ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"],
     }
     plain: dict[str, list[Any]] = {"Int": [0, 1, -(2**31)], "Float": [0, 1.5], "Boolean": [True, False]}

@@ -186,6 +186,7 @@ async def test_subscribers_see_the_devices_commands_change(stack: Stack, org: Or
     document = """subscription ($id: ID!) { deviceUpdates(ids: [$id]) {
       type device { commands(filter: {statuses: [QUEUED, CANCELLED]}) { nodes { id } } }
     } }"""
+    await logged(org.viewer, types=["device.registered"])  # which would be the first update else
     async with Socket.opened(stack.url, org.viewer.token) as socket:
         live = await socket.subscribe(document, id=device.id)
         sent = await send(org.operator, device)

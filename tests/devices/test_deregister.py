@@ -28,7 +28,11 @@ async def test_the_event_says_what_was_deregistered_and_by_whom(org: Organisatio
     viewer = (await org.operator.run("{ viewer { user { id } } }"))["viewer"]
     await org.operator.run(DEREGISTER, id=device.id)
     (event,) = await logged(org.viewer, types=["device.deregistered"])
-    assert event["data"] == {"key": "cam", "name": "Top shelf"}
+    assert (event["data"]["key"], event["data"]["name"]) == ("cam", "Top shelf")
+    assert event["data"]["before"] == {
+        **{"key": "cam", "name": "Top shelf", "enabled": True, "wakeIntervalSeconds": 3600},
+        **{"mac": None, "labels": []},
+    }
     assert (event["actorKind"], event["actorId"]) == ("USER", viewer["user"]["id"])
     assert (event["subjectKind"], event["subjectId"], event["clientId"]) == ("DEVICE", device.id, org.id)
 

@@ -24,7 +24,10 @@ async def test_a_device_is_registered_with_defaults_and_its_token_is_shown_once(
     again = await org.operator.post("query ($id: ID!) { device(id: $id) { token { prefix } } }", id=device["id"])
     assert token not in again.text
     events = await logged(org.viewer, types=["device.registered"])
-    assert [(event["subjectId"], event["data"]) for event in events] == [(device["id"], {"key": "pantry-cam-001"})]
+    (event,) = events
+    assert (event["subjectId"], event["data"]["key"]) == (device["id"], "pantry-cam-001")
+    told = ("key", "name", "wakeIntervalSeconds")
+    assert event["data"]["after"] == {**{name: device[name] for name in told}, "mac": None, "labels": []}
     registered = TestDevice(org.operator.http, device["id"], "pantry-cam-001", token)
     assert (await registered.heartbeat()).status_code == 200
 

@@ -13,7 +13,7 @@ from tests.support.stack import Stack
 
 _DOCS = Path(__file__).parents[2] / "docs" / "devices.md"
 _STEP = re.compile(r"```console\n\$ (?P<command>.*?(?<!\\)\n)(?P<answer>.*?)```", re.DOTALL)
-_SAVE = "mutation ($mac: MacAddress!, $content: JSON!) { saveConfig(mac: $mac, content: $content) { version } }"
+_SAVE = "mutation ($mac: MacAddress!, $content: JSON!) { saveConfig(mac: $mac, content: $content) { revision } }"
 _SEND = """mutation ($id: ID!) {
   sendDeviceCommand(deviceId: $id, command: {type: CAPTURE_NOW}) { id }
 }"""
@@ -30,9 +30,11 @@ def matches(expected: str, answer: str) -> bool:
 
 async def test_the_transcript_is_true(org: Organisation, stack: Stack, tmp_path: Path) -> None:
     device = await org.device(mac="a4-cf-12-0b-9e-01")
-    await org.operator.run(_SAVE, mac="a4-cf-12-0b-9e-01", content={"deviceName": "Top shelf", "enableOTA": True})
+    content = {"deviceName": "Top shelf", "enableOTA": True}
+    saved = (await org.operator.run(_SAVE, mac="a4-cf-12-0b-9e-01", content=content))["saveConfig"]
     (tmp_path / "photo.jpg").write_bytes(photo())
     environment = {"SERVER": stack.url, "KEY": device.key, "TOKEN": device.token, "PATH": "/usr/bin:/bin"}
+    environment["VERSION"] = str(saved["revision"])
     assert len(steps()) == 6
     for command, expected in steps():
         if "captureNow" in expected:

@@ -1,6 +1,7 @@
 """What these tests send: uploads, operations on rollouts, and devices that report what they run."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -37,14 +38,14 @@ DELETE = "mutation ($id: ID!) { deleteFirmware(id: $id) { id } }"
 
 
 async def upload(
-    api: Api, content: Any = IMAGE, *, headers: dict[str, str] | None = None, **said: str
+    api: Api, content: Any = IMAGE, *, headers: Mapping[str, str] | None = None, **said: Any
 ) -> httpx.Response:
     """Post an artifact of version 2.0.0 unless said otherwise."""
     given = {**api.headers, "Content-Type": "application/octet-stream", **(headers or {})}
     return await api.http.post("/v1/firmware", params={"version": "2.0.0", **said}, content=content, headers=given)
 
 
-async def uploaded(api: Api, content: bytes = IMAGE, **said: str) -> str:
+async def uploaded(api: Api, content: bytes = IMAGE, **said: Any) -> str:
     """The id of an artifact that must be taken."""
     answer = await upload(api, content, **said)
     assert answer.status_code == 201, answer.text

@@ -121,7 +121,7 @@ async def test_a_digest_is_checked(stack: Stack, org: Organisation, headers: dic
     ],
 )
 async def test_what_cannot_be_is_named_before_the_body_is_taken(
-    stack: Stack, org: Organisation, said: dict[str, str], argument: str
+    stack: Stack, org: Organisation, said: dict[str, Any], argument: str
 ) -> None:
     before = stored(stack)
     refusal = problem(await upload(org.operator, **said), 422, "BAD_USER_INPUT")

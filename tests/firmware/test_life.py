@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.configs.operations import DELETE as DELETE_CONFIG
+from tests.configs.operations import new_mac, save, save_template
 from tests.devices.operations import DEREGISTER
 from tests.firmware.operations import (
     CANCEL,
@@ -154,6 +156,25 @@ async def test_firmware_without_a_board_is_for_any(org: Organisation) -> None:
     devices = [await org.device(board="esp32-cam"), await org.device()]
     await begun(org.operator, await uploaded(org.operator))
     assert [await wake(device) is not None for device in devices] == [True, True]
+
+
+async def test_a_config_may_forbid_updates_and_allow_them_again(org: Organisation) -> None:
+    """`enableOTA`, also as a template says it."""
+    mac = new_mac()
+    device = await org.device(mac=mac)
+    await save_template(org.operator, "careful", {"enableOTA": False})
+    await save(org.operator, mac, {}, extends="careful")
+    rollout = await begun(org.operator, await uploaded(org.operator))
+    assert await wake(device) is None
+    assert (await update_of(org.viewer, device))["state"] == "PENDING"
+    assert (await device.upload(photo())).json()["next"]["firmware"] is None
+    await save(org.operator, mac, {"enableOTA": True})
+    assert await wake(device) is not None
+    await save(org.operator, mac, {"enableOTA": False})
+    assert await wake(device) is None  # whatever was offered before
+    await org.operator.run(DELETE_CONFIG, mac=mac)
+    assert await wake(device) is not None
+    assert (await rollout_now(org.viewer, rollout["id"]))["progress"] == progress(offered=1)
 
 
 async def test_labels_and_ids_say_for_whom(org: Organisation) -> None:

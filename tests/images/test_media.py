@@ -163,8 +163,13 @@ async def test_a_range_beyond_the_end_is_416(org: Organisation) -> None:
     image_id, image = await _uploaded(org)
     link = await link_to(org.viewer, image_id, "ORIGINAL")
     answer = await _get(org.viewer, link, Range=f"bytes={len(image)}-")
-    assert answer.status_code == 416
+    problem(answer, 416, "RANGE_NOT_SATISFIABLE")
     assert answer.headers["content-range"] == f"bytes */{len(image)}"
+
+
+async def test_a_malformed_range_is_refused_in_words(org: Organisation) -> None:
+    answer = await _get(org.viewer, await _link(org), Range="bytes=many")
+    problem(answer, 400, "BAD_RANGE")
 
 
 async def test_head_tells_all_but_the_bytes(org: Organisation) -> None:

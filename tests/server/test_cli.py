@@ -14,7 +14,10 @@ from tests.server.test_settings import quartermaster
 from tests.support.api import Api
 from tests.support.stack import Stack
 
-COMMANDS = ("serve", "api", "worker", "relay", "migrate", "create-admin", "export-schema", "settings", "demo")
+COMMANDS = (
+    *("serve", "api", "worker", "relay", "migrate", "create-admin", "export-schema", "settings", "demo"),
+    *("import-configs", "export-configs"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,10 @@ class Stack:
             return False
 
     def wait_until_healthy(self, within: float = 40) -> None:
-        wait_until(self.is_healthy, within=within, what="the server's health")
+        try:
+            wait_until(self.is_healthy, within=within, what="the server's health")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.output()[-3000:]}") from None
 
     def child(self, name: str) -> int:
         """The process number of a child (`api`, `worker`, `relay`) as it was started last."""

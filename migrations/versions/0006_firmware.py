@@ -7,8 +7,8 @@ from alembic import op
 
 from domain.kit.tables import Id, Json
 
-revision: str = "0005"
-down_revision: str | None = "0004"
+revision: str = "0006"
+down_revision: str | None = "0005"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 

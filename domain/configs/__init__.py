@@ -1,0 +1,1 @@
+"""What devices are to run: a JSON object for each MAC, its versions, templates, and who has confirmed what."""

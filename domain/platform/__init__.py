@@ -1,0 +1,1 @@
+"""What the platform's own operators ask of the database."""
