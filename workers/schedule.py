@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
+import asyncpg
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -72,8 +73,9 @@ class Schedule:
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         try:
             await job()
-        except Refusal as refusal:
-            _log.warning("a scheduled job could not run", job=job.__name__, error=str(refusal))
+        except (Refusal, asyncpg.PostgresError) as error:
+            # The next time comes by itself. One job that cannot run must not keep a relay from leading.
+            _log.warning("a scheduled job could not run", job=job.__name__, error=str(error))
 
     async def _resend_overdue_images(self) -> None:
         async with transaction(self._database) as tx:
@@ -91,7 +93,8 @@ class Schedule:
 
     async def _make_partitions(self) -> None:
         for table in (events, device_telemetry):
-            await make_partitions(self._database, SYSTEM, table)
+            async with transaction(self._database) as tx:
+                await make_partitions(tx, SYSTEM, table)
 
     async def _mark_overdue_configs(self) -> None:
         async with transaction(self._database) as tx:
