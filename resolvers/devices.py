@@ -140,7 +140,7 @@ async def status_of_devices(ctx: Context, devices: Sequence[DeviceRow]) -> list[
 
 @answers(Device, "health", reads=health.HEALTH_READS)
 async def health_of_devices(ctx: Context, devices: Sequence[DeviceRow]) -> list[health.DeviceHealth]:
-    return await health.health_of(ctx.db, ctx.scope, devices)
+    return await health.health_of(ctx.db, ctx.scope, devices, ctx.services.presence)
 
 
 @answers(Device, "telemetry", reads=["id"])
