@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, or_
 from domain.images.models import images
 
 CITED_BY: dict[str, ColumnElement[bool]] = {
-    "featured": images.c.featured,
+    # Deleted all the same, it goes; restored in time, it is featured again.
+    "featured": images.c.featured & images.c.deleted_at.is_(None),
 }
 """What cites an image, by the word that reports use for it: conditions on `images`."""
 
