@@ -14,6 +14,7 @@ from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.firmware import FirmwareMutation, FirmwareQuery
+from resolvers.image_changes import ImageMutation, ImageSettingsQuery
 from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
 from resolvers.platform import PlatformQuery
@@ -39,6 +40,7 @@ class Query(
     FirmwareQuery,
     ConfigQuery,
     ImageQuery,
+    ImageSettingsQuery,
     EventQuery,
     AuditQuery,
     PlatformQuery,
@@ -55,6 +57,7 @@ class Mutation(
     DeviceCommandMutation,
     FirmwareMutation,
     ConfigMutation,
+    ImageMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 

@@ -28,6 +28,7 @@ class Permission(StrEnum):
     FIRMWARE_READ = "firmware:read"
     FIRMWARE_WRITE = "firmware:write"
     IMAGES_READ = "images:read"
+    IMAGES_WRITE = "images:write"
     CONFIGS_READ = "configs:read"
     CONFIGS_CONTENT = "configs:content"
     CONFIGS_WRITE = "configs:write"
@@ -49,6 +50,7 @@ _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
     Permission.DEVICES_REPORT,
     Permission.FIRMWARE_WRITE,
+    Permission.IMAGES_WRITE,
     Permission.CONFIGS_CONTENT,
     Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,

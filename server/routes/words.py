@@ -106,8 +106,7 @@ DIGEST_HEADERS = (
         description="`sha-256=:<base64>:` of the body (RFC 9530); checked when the body is the file.",
     ),
 )
-PHOTO_HEADERS = (
-    *REPORT_HEADERS,
+PHOTO_CLAIMS = (
     _OF_PHOTOS["capturedAt"].parameter,
     *DIGEST_HEADERS,
     Parameter(
@@ -117,6 +116,13 @@ PHOTO_HEADERS = (
         schema={"type": "string", "minLength": 1, "maxLength": 255},
     ),
 )
+PHOTO_HEADERS = (*REPORT_HEADERS, *PHOTO_CLAIMS)
+
+ACCEPTED: dict[str, Schema] = {
+    "imageId": {"type": "string", "format": "uuid"},
+    "duplicate": {"type": "boolean", "description": "It was there already, and this is its id."},
+    "restored": {"type": "boolean", "description": "It was there already, deleted, and no longer is."},
+}
 
 _COMMAND = obj(
     "Command",

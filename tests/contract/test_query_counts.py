@@ -137,6 +137,7 @@ _BOUNDED = {
     "Rollout.stages",
     "SentDeviceCommands.results",
     "BulkDeviceResults.results",
+    "BulkImageResults.results",
     "DatabaseStats.tables",
     "Diagnostics.checks",
     "Diagnostics.disks",
