@@ -1,0 +1,56 @@
+"""Who draws: the protocol that every provider keeps, and the ways in which one may fail.
+
+Providers run in workers only. Each has a module; `wire.py` is what those that are reached by HTTP have in common.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from domain.generation.models import FailureCode, ImageShape
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be drawn. The prompt was checked already."""
+
+    prompt: str
+    shape: ImageShape
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The bytes of a whole JPEG, PNG or WebP file. `cost_usd` is None where nobody knows it."""
+
+    data: bytes
+    content_type: str
+    cost_usd: float | None
+
+
+class Failed(Exception):
+    """There is no picture. `message` may be read by whoever asked for it: it holds no key and no address.
+
+    `retry` says that asking again may help and costs nothing twice; `retry_after` is in how many seconds, where the
+    provider said so.
+    """
+
+    def __init__(
+        self, code: FailureCode, message: str, *, retry: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry = retry
+        self.retry_after = retry_after
+
+
+class Provider(Protocol):
+    """`name` is one of `local`, `gemini` and `openai`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    async def generate(self, wanted: Wanted) -> Made:
+        """Draw one picture. Raises Failed, and nothing else that is not a defect."""
