@@ -15,7 +15,8 @@ from domain.generation.models import ImageShape
 from domain.kit.errors import Invalid
 
 _ALLOWED_CONTROLS = "\n\t"
-# Control, format (invisible, or turning the direction of text), unassigned and private characters, and halves of pairs.
+# Control, format (invisible, or turning the direction of text), unassigned and private characters, and halves of
+# pairs.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 _JOINERS = "\u200c\u200d"  # of the format characters those that writing needs: in Persian, in emoji
 _WITHOUT_JOINERS = dict.fromkeys(map(ord, _JOINERS))
@@ -23,8 +24,9 @@ _WITHOUT_JOINERS = dict.fromkeys(map(ord, _JOINERS))
 
 @dataclass(frozen=True)
 class GenerationPolicy:
-    """What the settings say of generation. `provider` and `model` are those of new pictures; limits are those of one
-    principal; `denied` are words and phrases that no prompt may hold; `scene_lifetime` is how long a scene is kept.
+    """What the settings say of generation. `provider` and `model` are those of new pictures; limits are those of
+    one principal; `denied` are words and phrases that no prompt may hold; `scene_lifetime` is how long a scene is
+    kept.
     """
 
     provider: str

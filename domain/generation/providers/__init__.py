@@ -8,6 +8,9 @@ from typing import Protocol
 
 from domain.generation.models import FailureCode, ImageShape
 
+DEFAULT_MODELS = {"local": "hills-1", "gemini": "gemini-2.5-flash-image", "openai": "gpt-image-1"}
+"""The model of each provider, where the operator names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -19,11 +22,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The bytes of a whole JPEG, PNG or WebP file. `cost_usd` is None where nobody knows it."""
+    """The bytes of a whole JPEG, PNG or WebP file."""
 
     data: bytes
     content_type: str
-    cost_usd: float | None
 
 
 class Failed(Exception):
@@ -44,13 +46,16 @@ class Failed(Exception):
 
 
 class Provider(Protocol):
-    """`name` is one of `local`, `gemini` and `openai`."""
+    """`name` is one of `local`, `gemini` and `openai`; `cost_usd` is of one picture, None where nobody said it."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def model(self) -> str: ...
+
+    @property
+    def cost_usd(self) -> float | None: ...
 
     async def generate(self, wanted: Wanted) -> Made:
         """Draw one picture. Raises Failed, and nothing else that is not a defect."""

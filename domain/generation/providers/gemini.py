@@ -14,7 +14,6 @@ from domain.generation.providers import Failed, Made, Wanted
 from domain.generation.providers.wire import Account, Answer, ask, bounded_seconds, picture, refused
 
 BASE_URL = "https://generativelanguage.googleapis.com"
-MODEL = "gemini-2.5-flash-image"
 _RATIOS = {ImageShape.LANDSCAPE: "3:2", ImageShape.PORTRAIT: "2:3"}  # a square is what it draws by itself
 _BLOCKED = frozenset(
     {
@@ -33,6 +32,7 @@ class Gemini:
     def __init__(self, account: Account) -> None:
         self._account = account
         self.model = account.model
+        self.cost_usd = account.cost_usd
 
     async def generate(self, wanted: Wanted) -> Made:
         config: dict[str, Any] = {"responseModalities": ["IMAGE"]}
@@ -42,9 +42,7 @@ class Gemini:
         path = f"/v1/models/{quote(self.model, safe='')}:generateContent"
         answer = await ask(self._account, path, {"x-goog-api-key": self._account.key}, question)
         if answer.status != 200:
-            raise refused(
-                self._account, answer, exhausted=_is_of_the_day(answer), retry_after=_retry_delay(answer)
-            )
+            raise refused(self._account, answer, exhausted=_is_of_the_day(answer), retry_after=_retry_delay(answer))
         for part in _parts(answer.body):
             data = part.get("inlineData")
             if isinstance(data, dict):

@@ -1,7 +1,7 @@
 """The provider that needs nobody: draws with Pillow, and the same picture for the same prompt.
 
-It is for trying things out and for tests, and does not pretend to understand anything: sky, sun and hills in colours
-that the prompt decides, with the prompt written below.
+It is for trying things out and for tests, and does not pretend to understand anything: sky, sun and hills in
+colours that the prompt decides, with the prompt written below.
 """
 
 import asyncio
@@ -14,9 +14,8 @@ import textwrap
 from PIL import Image, ImageDraw, ImageFont
 
 from domain.generation.models import ImageShape
-from domain.generation.providers import Made, Wanted
+from domain.generation.providers import DEFAULT_MODELS, Made, Wanted
 
-MODEL = "hills-1"
 _SIZES = {ImageShape.SQUARE: (768, 768), ImageShape.LANDSCAPE: (768, 512), ImageShape.PORTRAIT: (512, 768)}
 _CAPTION_LINES = 3
 
@@ -27,10 +26,11 @@ class Local:
     """Draws here, for nothing."""
 
     name = "local"
-    model = MODEL
+    model = DEFAULT_MODELS["local"]
+    cost_usd = 0.0
 
     async def generate(self, wanted: Wanted) -> Made:
-        return Made(await asyncio.to_thread(draw, wanted), "image/png", 0.0)
+        return Made(await asyncio.to_thread(draw, wanted), "image/png")
 
 
 def draw(wanted: Wanted) -> bytes:

@@ -10,7 +10,6 @@ from domain.generation.providers import Failed, Made, Wanted
 from domain.generation.providers.wire import Account, Answer, ask, picture, refused
 
 BASE_URL = "https://api.openai.com"
-MODEL = "gpt-image-1"
 _SIZES = {
     ImageShape.SQUARE: "1024x1024",
     ImageShape.LANDSCAPE: "1536x1024",
@@ -33,6 +32,7 @@ class OpenAI:
     def __init__(self, account: Account) -> None:
         self._account = account
         self.model = account.model
+        self.cost_usd = account.cost_usd
 
     async def generate(self, wanted: Wanted) -> Made:
         headers = {"Authorization": f"Bearer {self._account.key}"}

@@ -1,7 +1,7 @@
 """One question to a provider by HTTP: sent once, bounded in time and size, and every way it ends told as `Failed`.
 
-What is sent twice may be paid twice. So only what certainly was not drawn is worth another attempt: a connection that
-was never made, a refusal for now (429), an error of the server's (5xx). Silence is not.
+What is sent twice may be paid twice. So only what certainly was not drawn is worth another attempt: a connection
+that was never made, a refusal for now (429), an error of the server's (5xx). Silence is not.
 """
 
 import asyncio
@@ -31,7 +31,9 @@ _LIKE_A_KEY = re.compile(r"\b(?:sk|AIza|Bearer\s)[\w*.-]{4,}")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How a provider is reached. `timeout` is seconds for one picture in all; `cost_usd` what one costs, if known."""
+    """How a provider is reached. `timeout` is seconds for one picture in all; `cost_usd` what one costs, if
+    known.
+    """
 
     base_url: str
     key: str = field(repr=False)
@@ -140,7 +142,7 @@ def picture(account: Account, encoded: Any) -> Made:
     whole = Completeness()
     whole.feed(data)
     try:
-        return Made(data, whole.finish(), account.cost_usd)
+        return Made(data, whole.finish())
     except NotAnImage as error:
         message = f"What the provider sent is no picture that can be used: {error.message}."
         raise Failed(FailureCode.PROVIDER_ERROR, message) from None
