@@ -20,8 +20,10 @@ from domain.clients.models import ClientRow
 from domain.configs.models import ConfigRow, TemplateRow
 from domain.devices.models import DeviceRow
 from domain.events.interest import Interest
+from domain.generation.models import GenerationRow
 from domain.images.models import ImageRow
 from domain.kit.paging import MAX_PAGE
+from domain.scenes.models import SceneRow
 from domain.users.models import UserRow
 from resolvers.context import Context
 from resolvers.operation import permission_of
@@ -33,6 +35,8 @@ _DEFINITION = "strawberry-definition"
 _NODES: dict[type, str] = {
     DeviceRow: "Device",
     ImageRow: "Image",
+    GenerationRow: "ImageGeneration",
+    SceneRow: "Scene",
     ConfigRow: "Config",
     TemplateRow: "ConfigTemplate",
     ClientRow: "Client",

@@ -13,18 +13,23 @@ from resolvers.device_bulk import DeviceBulkMutation
 from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
+from resolvers.generation import GenerationMutation, GenerationQuery
 from resolvers.images import ImageQuery
+from resolvers.local_storage import LocalStorageMutation
 from resolvers.plans import attach_hints
 from resolvers.platform import PlatformQuery
+from resolvers.scenes import SceneMutation, SceneQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
 from schema.describe import object_type
 from schema.devices import Device
+from schema.generation import ImageGeneration
 from schema.images import Image
 from schema.moments import DATE_TIME
 from schema.relation import unanswered
 from schema.scalars import MAC_ADDRESS, MacAddress
+from schema.scenes import Scene
 from schema.users import User
 
 
@@ -36,6 +41,8 @@ class Query(
     DeviceCommandQuery,
     ConfigQuery,
     ImageQuery,
+    GenerationQuery,
+    SceneQuery,
     EventQuery,
     AuditQuery,
     PlatformQuery,
@@ -45,7 +52,15 @@ class Query(
 
 @object_type
 class Mutation(
-    UserMutation, ClientMutation, DeviceMutation, DeviceBulkMutation, DeviceCommandMutation, ConfigMutation
+    UserMutation,
+    ClientMutation,
+    DeviceMutation,
+    DeviceBulkMutation,
+    DeviceCommandMutation,
+    ConfigMutation,
+    GenerationMutation,
+    SceneMutation,
+    LocalStorageMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
@@ -61,7 +76,7 @@ def build_schema() -> strawberry.Schema:
         Query,
         Mutation,
         Subscription,
-        types=[Client, User, Device, Image, Config, ConfigTemplate],
+        types=[Client, User, Device, Image, ImageGeneration, Scene, Config, ConfigTemplate],
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME, MacAddress: MAC_ADDRESS}),
     )
     if missing := unanswered():

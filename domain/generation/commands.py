@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Interval, bindparam, func
 
+from domain.clients.queries import owning_client
 from domain.generation.models import GenerationKind, GenerationStatus, ImageShape, generations
 from domain.generation.prompts import GenerationPolicy
 from domain.images.tags import checked_tags
@@ -42,7 +43,7 @@ async def request_image(
 
     Raises Invalid for a prompt that breaks a rule (PROMPT_DENIED: of the operator's) and for tags that are none.
     """
-    owner, generation_id = scope.owner(client_id), new_id()
+    owner, generation_id = await owning_client(tx, scope, client_id), new_id()
     await tx.all(
         _INSERT,
         id=generation_id,

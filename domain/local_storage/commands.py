@@ -9,6 +9,7 @@ from enum import StrEnum
 from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
+from domain.clients.queries import owning_client
 from domain.generation.prompts import GenerationPolicy
 from domain.images.arrivals import record_image
 from domain.images.models import ImageSource, ImageStatus, images
@@ -115,7 +116,7 @@ async def import_pictures(
     The bytes of `arriving` are in the blob store already, but for those that `known_pictures` knew. The same dump
     again changes nothing, but that scenes which have expired meanwhile answer again.
     """
-    owner = scope.owner(client_id)
+    owner = await owning_client(tx, scope, client_id)
     await tx.all(_LOCK, owner=owner)
     known = await known_pictures(tx, scope, owner, [one.sha256 for one in arriving])
     by_digest = {one.sha256: one for one in arriving}

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Interval, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import TEXT, insert
 
+from domain.clients.queries import owning_client
 from domain.generation.commands import request_image
 from domain.generation.models import GenerationKind, ImageShape
 from domain.generation.prompts import GenerationPolicy
@@ -114,7 +115,7 @@ async def request_scene(
 
     Of requests at the same time one is a MISS. Raises Invalid as `request_image`.
     """
-    owner, prompt = scope.owner(client_id), policy.checked_prompt(prompt)
+    owner, prompt = await owning_client(tx, scope, client_id), policy.checked_prompt(prompt)
     wanted = {"owner": owner, "prompt": prompt, "shape": shape.value, "lifetime": policy.scene_lifetime}
     cache_key, mine = policy.scene_key(prompt, shape), new_id()
     held = await tx.one(_HOLD, id=mine, cache_key=cache_key, imported=None, **wanted)
@@ -134,13 +135,13 @@ async def put_scene(
     tx: Transaction, scope: Scope, policy: GenerationPolicy, *, prompt: str, image_id: str, client_id: str
 ) -> str:
     """Let an imported image answer requests for this prompt (square), unless a scene does that already; returns the
-    scene's id.
+    scene's id. `client_id` is the image's.
     """
     shape, mine = ImageShape.SQUARE, new_id()
     held = await tx.one(
         _HOLD,
         id=mine,
-        owner=scope.owner(client_id),
+        owner=client_id,
         cache_key=policy.scene_key(prompt, shape),
         prompt=prompt,
         shape=shape.value,
@@ -158,7 +159,7 @@ async def put_scene(
 
 async def clear_scenes(tx: Transaction, scope: Scope, *, client_id: str | None = None) -> int:
     """Forget all scenes of a client, expired or not; returns how many. Their images stay."""
-    owner = scope.owner(client_id)
+    owner = await owning_client(tx, scope, client_id)
     gone = await tx.all(_CLEAR, owner=owner, scope=scope.client_id)
     if gone:
         tx.emit(scope, "scene_cache.cleared", client_id=owner, subject=("Client", owner), scenes=len(gone))

@@ -12,7 +12,8 @@ from domain.users.models import Role
 class Permission(StrEnum):
     """What an operation may demand. PUBLIC needs no credential, ACCOUNT any that is valid.
 
-    CONFIGS_READ shows which configs there are, CONFIGS_CONTENT what stands in them: Wi-Fi passwords, often.
+    IMAGES_GENERATE lets pictures be made, which may cost money. CONFIGS_READ shows which configs there are,
+    CONFIGS_CONTENT what stands in them: Wi-Fi passwords, often.
     """
 
     PUBLIC = "public"
@@ -26,6 +27,8 @@ class Permission(StrEnum):
     DEVICES_WRITE = "devices:write"
     DEVICES_REPORT = "devices:report"
     IMAGES_READ = "images:read"
+    IMAGES_WRITE = "images:write"
+    IMAGES_GENERATE = "images:generate"
     CONFIGS_READ = "configs:read"
     CONFIGS_CONTENT = "configs:content"
     CONFIGS_WRITE = "configs:write"
@@ -45,6 +48,8 @@ _VIEWER = _SIGNED_IN | {
 _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
     Permission.DEVICES_REPORT,
+    Permission.IMAGES_WRITE,
+    Permission.IMAGES_GENERATE,
     Permission.CONFIGS_CONTENT,
     Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,
