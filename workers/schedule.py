@@ -43,7 +43,7 @@ class Schedule:
         await self._guarded(self._make_partitions)
         for job, interval in (
             (self._resend_overdue_images, timedelta(seconds=5)),
-            (self._resend_overdue_generations, timedelta(seconds=5)),
+            (self._resend_overdue_generations, timedelta(seconds=2)),
             (self._expire_device_commands, timedelta(seconds=10)),
             (self._make_partitions, timedelta(hours=6)),
             (self._mark_overdue_configs, timedelta(minutes=1)),

@@ -7,7 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from domain.kit.errors import Invalid
+from domain.kit.errors import Invalid, Unavailable
 from domain.kit.ids import checked_id
 from domain.kit.transactions import transaction
 from domain.local_storage.commands import Imported, ImportOutcome
@@ -20,6 +20,8 @@ from server.routes.declared import Answer, Body, Declaration, DeclaredRoute, Par
 from server.settings import Settings
 
 _JSON = "application/json"
+_AT_ONCE = 2  # in one process: a dump takes several times its size in memory
+_BODY_WITHIN = 120  # seconds
 _FLAGS = {"true": True, "false": False}
 
 
@@ -29,7 +31,7 @@ class ImportRoutes:
     def __init__(self, settings: Settings, services: Services) -> None:
         self._services = services
         self._max_bytes = settings.import_max_bytes
-        self._importing = asyncio.Semaphore(1)  # a dump takes several times its size in memory
+        self._importing = asyncio.Semaphore(_AT_ONCE)
 
     def routes(self) -> list[DeclaredRoute]:
         return [DeclaredRoute("POST", "/v1/import/local-storage", self.import_local_storage, _IMPORT)]
@@ -39,6 +41,8 @@ class ImportRoutes:
         principal = await self._services.authenticator.principal(request.headers.get("authorization"))
         principal.demand(Permission.IMAGES_WRITE)
         client_id, dry_run = _client(request), _flag(request, "dryRun")
+        if self._importing.locked():
+            raise Unavailable("Other dumps are being imported.", code="BUSY", retry_after=5)
         async with self._importing:
             dump = await asyncio.to_thread(_parsed, await self._body(request))
             taken = await take_over(
@@ -64,8 +68,12 @@ class ImportRoutes:
         if int(declared) > self._max_bytes:
             raise HttpProblem(413, "TOO_LARGE", f"A dump has at most {self._max_bytes} bytes: send it in parts.")
         body = bytearray()
-        async for chunk in request.stream():  # the server holds it to what it declared
-            body += chunk
+        try:
+            async with asyncio.timeout(_BODY_WITHIN):
+                async for chunk in request.stream():  # the server holds it to what it declared
+                    body += chunk
+        except TimeoutError:
+            raise HttpProblem(408, "TOO_SLOW", f"A dump is sent within {_BODY_WITHIN} s.") from None
         return bytes(body)
 
 
@@ -133,8 +141,8 @@ _REPORT = obj(
 _IMPORT = Declaration(
     tag="Import",
     summary="Take over the pictures of an old front end",
-    description="The body is its `localStorage`, as `JSON.stringify(localStorage)` writes it. Every key has a result. "
-    "The same dump again imports nothing twice. `Content-Length` is required.",
+    description="The body is its `localStorage`, as `JSON.stringify(localStorage)` writes it. Every key has a "
+    "result. The same dump again imports nothing twice. `Content-Length` is required.",
     parameters=[
         Parameter(
             name="clientId",
@@ -156,11 +164,12 @@ _IMPORT = Declaration(
     answers={200: Answer(description="What became of every key.", content={_JSON: _REPORT})},
     problems={
         404: ("NOT_FOUND",),
+        408: ("TOO_SLOW",),
         411: ("LENGTH_REQUIRED",),
         413: ("TOO_LARGE",),
         415: ("UNSUPPORTED_MEDIA_TYPE",),
         422: ("BAD_JSON", "BAD_DUMP", "TOO_MANY_KEYS", "TOO_MANY_PICTURES", "BAD_USER_INPUT"),
-        503: ("UNAVAILABLE",),
+        503: ("UNAVAILABLE", "BUSY"),
     },
     secured=True,
 )

@@ -131,14 +131,13 @@ def picture(account: Account, encoded: Any) -> Made:
     """The picture in base64. Raises Failed for what is none."""
     if not isinstance(encoded, str) or not encoded:
         raise Failed(FailureCode.PROVIDER_ERROR, "The provider's answer has no picture.")
-    if len(encoded) * 3 // 4 > account.max_image_bytes + 2:
-        raise Failed(
-            FailureCode.PROVIDER_ERROR, f"The provider's picture has more than {account.max_image_bytes} bytes."
-        )
     try:
         data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise Failed(FailureCode.PROVIDER_ERROR, "The provider's picture is not base64.") from None
+    if len(data) > account.max_image_bytes:
+        message = f"The provider's picture has more than {account.max_image_bytes} bytes."
+        raise Failed(FailureCode.PROVIDER_ERROR, message)
     whole = Completeness()
     whole.feed(data)
     try:
@@ -171,9 +170,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     except (ValueError, TypeError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return bounded_seconds(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
 
 
 def bounded_seconds(seconds: float) -> float | None:
-    """The seconds when they are a sensible number: 0 up to 30 days."""
-    return seconds if math.isfinite(seconds) and 0 <= seconds <= 30 * 86_400 else None
+    """The seconds, 30 days at most; None for what is no time to wait."""
+    return min(seconds, 30 * 86_400.0) if math.isfinite(seconds) and seconds >= 0 else None
