@@ -12,7 +12,7 @@ from domain.devices.presence import PresencePolicy
 from domain.events.feed import Feed
 from domain.generation.prompts import GenerationPolicy
 from domain.idempotency.commands import Keeper
-from domain.kit.blobs import BlobStore
+from domain.kit.blobs import BlobStore, LinkSigner
 from domain.kit.limits import Limiter
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
@@ -41,6 +41,7 @@ class Services:
 
     database: Database
     blobs: BlobStore
+    links: LinkSigner
     feed: Feed
     limiter: Limiter
     sessions: SessionPolicy

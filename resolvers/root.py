@@ -14,6 +14,7 @@ from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.generation import GenerationMutation, GenerationQuery
+from resolvers.image_changes import ImageMutation, ImageSettingsQuery
 from resolvers.images import ImageQuery
 from resolvers.local_storage import LocalStorageMutation
 from resolvers.plans import attach_hints
@@ -43,6 +44,7 @@ class Query(
     ImageQuery,
     GenerationQuery,
     SceneQuery,
+    ImageSettingsQuery,
     EventQuery,
     AuditQuery,
     PlatformQuery,
@@ -61,6 +63,7 @@ class Mutation(
     GenerationMutation,
     SceneMutation,
     LocalStorageMutation,
+    ImageMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 

@@ -37,7 +37,8 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
     import workers.generation  # noqa: PLC0415 - actors register with the broker that is set by now
-    import workers.uploads  # noqa: F401, PLC0415 - as above
+    import workers.uploads  # noqa: PLC0415
+    import workers.variants  # noqa: F401, PLC0415
 
     broker.at_once = {GENERATION: settings.generations_at_once}
     Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
@@ -115,7 +116,8 @@ async def run_relay(settings: Settings) -> None:
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
     import workers.generation  # noqa: PLC0415 - as above
-    import workers.uploads  # noqa: F401, PLC0415 - as above
+    import workers.uploads  # noqa: PLC0415
+    import workers.variants  # noqa: F401, PLC0415
 
     # One holds the leadership and listens; the others move the outbox and run the schedule meanwhile.
     database = await connect_database(settings, "relay", at_least=3)

@@ -17,6 +17,7 @@ from server.process import (
     connect_redis,
     derived_key,
     generation_policy,
+    link_signer,
     presence_policy,
 )
 from server.settings import Settings
@@ -44,6 +45,7 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             database=database,
             blobs=blobs,
+            links=link_signer(settings),
             feed=feed,
             limiter=Limiter(settings.redis_url, settings.redis_namespace),
             sessions=session_policy(settings),

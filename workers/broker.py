@@ -17,6 +17,7 @@ from workers.waking import WakingBroker
 
 UPLOADS = "uploads"
 GENERATION = "generation"
+VARIANTS = "variants"
 
 _log = structlog.get_logger(__name__)
 

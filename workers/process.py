@@ -6,7 +6,7 @@ nothing but their message.
 
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -15,15 +15,15 @@ from dramatiq.asyncio import get_event_loop_thread
 from domain.generation.providers import Provider
 from domain.kit.blobs import BlobStore
 from domain.kit.sql import Database
+from workers.memory import Memory
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """`observe(job, failed, seconds)` counts a job that ended. Who decodes holds one of `decoding`.
-
-    `provider` draws pictures; `generation_lease` is longer than that may take.
+    """`observe(job, failed, seconds)` counts a job that ended. Who decodes holds one of `decoding`, and of `memory`
+    what it takes. `provider` draws pictures; `generation_lease` is longer than that may take.
     """
 
     database: Database
@@ -33,6 +33,7 @@ class WorkerParts:
     decoding: threading.Semaphore
     provider: Provider
     generation_lease: timedelta
+    memory: Memory = field(default_factory=Memory)
 
 
 _parts: WorkerParts | None = None

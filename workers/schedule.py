@@ -17,6 +17,7 @@ from domain.events.models import events
 from domain.generation.jobs import resend_overdue_generations
 from domain.idempotency.commands import expire_keys
 from domain.images.jobs import resend_overdue_images
+from domain.images.variants import resend_overdue_variants
 from domain.kit.errors import Refusal
 from domain.kit.partitions import make_partitions
 from domain.kit.scope import SYSTEM
@@ -79,7 +80,7 @@ class Schedule:
 
     async def _resend_overdue_images(self) -> None:
         async with transaction(self._database) as tx:
-            resent = await resend_overdue_images(tx, SYSTEM)
+            resent = await resend_overdue_images(tx, SYSTEM) + await resend_overdue_variants(tx, SYSTEM)
         if resent:
             _log.warning("images whose worker did not come back were sent again", images=resent)
 

@@ -13,8 +13,9 @@ _BY_A_SCENE = """(EXISTS (SELECT FROM scenes WHERE scenes.imported_image_id = im
  ON made.id = scenes.generation_id WHERE made.image_id = images.id AND scenes.expires_at > now()))"""
 
 CITED_BY: dict[str, ColumnElement[bool]] = {
-    "featured": images.c.featured,
-    "scene": literal_column(_BY_A_SCENE, Boolean()),
+    # Deleted all the same, it goes; restored in time, it is featured again.
+    "featured": images.c.featured & images.c.deleted_at.is_(None),
+    "scene": literal_column(_BY_A_SCENE, Boolean()) & images.c.deleted_at.is_(None),
 }
 """What cites an image, by the word that reports use for it: conditions on `images`."""
 

@@ -50,9 +50,10 @@ class ImageSource(StrEnum):
 
 
 class VariantStatus(StrEnum):
-    """PENDING is asked for; the other two are final."""
+    """PENDING is asked for, MAKING with a worker; the other two are final."""
 
     PENDING = "PENDING"
+    MAKING = "MAKING"
     READY = "READY"
     FAILED = "FAILED"
 
@@ -149,7 +150,7 @@ image_variants = Table(
     text_column("failure", nullable=True),
     Column("created_at", Moment, nullable=False, server_default=NOW),
     CheckConstraint(one_of("status", VariantStatus), name="status"),
-    Index("ix_image_variants_lease", "lease_until", postgresql_where=text("status = 'PENDING'")),
+    Index("ix_image_variants_lease", "lease_until", postgresql_where=text("status IN ('PENDING', 'MAKING')")),
 )
 
 # A client that set nothing has no row.
@@ -215,3 +216,5 @@ class ImageJobRow(Row):
     attempts: int
     received_at: datetime
     device_captured_at: datetime | None
+    thumbnail_side: int
+    unchanged_distance: int

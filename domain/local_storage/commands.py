@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import Text, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.clients.queries import owning_client
@@ -14,11 +14,11 @@ from domain.generation.prompts import GenerationPolicy
 from domain.images.arrivals import record_image
 from domain.images.models import ImageSource, ImageStatus, images
 from domain.images.tags import LONGEST_TAG
-from domain.images.uploads import blob_key
+from domain.images.uploads import blob_key, told_again
 from domain.kit.errors import Invalid
 from domain.kit.ids import new_id
 from domain.kit.scope import Scope, visible
-from domain.kit.sql import Runner, Statement
+from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
 from domain.kit.transactions import Transaction
 from domain.local_storage.dump import Picture, PictureKind, Unread
@@ -63,18 +63,27 @@ class Arrival:
     blob_key: str
 
 
+class KnownPicture(Row):
+    """An image that was imported before; deleted since, perhaps."""
+
+    id: str
+    sha256: str
+    deleted_at: datetime | None
+
+
 _KNOWN = Statement(
-    select(images.c.sha256, func.min(images.c.id.cast(Text)).label("id"))
+    select(images.c.id, images.c.sha256, images.c.deleted_at)
     .where(
         images.c.client_id == bindparam("owner", type_=Id),
         visible(images.c.client_id),
         images.c.device_id.is_(None),  # as in the index
         images.c.source == ImageSource.IMPORTED.value,
         images.c.status != ImageStatus.REJECTED.value,
-        images.c.deleted_at.is_(None),
         images.c.sha256 == func.any(bindparam("digests", type_=ARRAY(TEXT))),
     )
-    .group_by(images.c.sha256)
+    .distinct(images.c.sha256)
+    .order_by(images.c.sha256, images.c.deleted_at.is_not(None), images.c.id),
+    KnownPicture,
 )
 # One import of a client at a time: of the same dump sent twice at once, the second finds what the first wrote.
 _LOCK = Statement(
@@ -95,10 +104,10 @@ def arrivals(found: Sequence[Picture | Unread]) -> list[Arrival]:
     return list(made.values())
 
 
-async def known_pictures(db: Runner, scope: Scope, owner: str, digests: Sequence[str]) -> dict[str, str]:
-    """The ids of images that were imported before, by the SHA-256 of what came."""
+async def known_pictures(db: Runner, scope: Scope, owner: str, digests: Sequence[str]) -> dict[str, KnownPicture]:
+    """What was imported before, by the SHA-256 of what came."""
     rows = await db.all(_KNOWN, owner=owner, digests=list(digests), scope=scope.client_id)
-    return {row.sha256: row.id for row in rows}
+    return {row.sha256: row for row in rows}
 
 
 async def import_pictures(
@@ -114,11 +123,12 @@ async def import_pictures(
     """Write what is new of a dump; what became of everything in it, in its order.
 
     The bytes of `arriving` are in the blob store already, but for those that `known_pictures` knew. The same dump
-    again changes nothing, but that scenes which have expired meanwhile answer again.
+    again changes nothing, but that images which were deleted meanwhile are restored, and scenes which have expired
+    answer again.
     """
     owner = await owning_client(tx, scope, client_id)
     await tx.all(_LOCK, owner=owner)
-    known = await known_pictures(tx, scope, owner, [one.sha256 for one in arriving])
+    ids = await _taken_before(tx, scope, owner, [one.sha256 for one in arriving])
     by_digest = {one.sha256: one for one in arriving}
     results: list[Imported] = []
     for one in found:
@@ -127,18 +137,18 @@ async def import_pictures(
             continue
         digest = hashlib.sha256(one.data).hexdigest()
         outcome = ImportOutcome.DUPLICATE
-        if digest not in known:
-            known[digest] = await _record(tx, scope, by_digest[digest], owner, uploaded_by)
+        if digest not in ids:
+            ids[digest] = await _record(tx, scope, by_digest[digest], owner, uploaded_by)
             outcome = ImportOutcome.IMPORTED
-        scene_id = await _as_scene(tx, scope, policy, one, known[digest], owner)
-        results.append(_taken(one, outcome, known[digest], scene_id))
+        scene_id = await _as_scene(tx, scope, policy, one, ids[digest], owner)
+        results.append(_taken(one, outcome, ids[digest], scene_id))
     counts = {outcome.value.lower(): sum(one.outcome is outcome for one in results) for outcome in ImportOutcome}
     tx.emit(scope, "local_storage.imported", client_id=owner, subject=("Client", owner), **counts)
     return results
 
 
 def foreseen(
-    found: Sequence[Picture | Unread], known: Mapping[str, str], *, arriving: Sequence[Arrival]
+    found: Sequence[Picture | Unread], known: Mapping[str, KnownPicture], *, arriving: Sequence[Arrival]
 ) -> list[Imported]:
     """What `import_pictures` would say, as far as nothing needs to be written for that."""
     first = {id(one.picture) for one in arriving}
@@ -147,11 +157,20 @@ def foreseen(
         if isinstance(one, Unread):
             results.append(_unread(one))
             continue
-        image_id = known.get(hashlib.sha256(one.data).hexdigest())
-        is_new = image_id is None and id(one) in first
+        before = known.get(hashlib.sha256(one.data).hexdigest())
+        is_new = before is None and id(one) in first
         outcome = ImportOutcome.IMPORTED if is_new else ImportOutcome.DUPLICATE
-        results.append(_taken(one, outcome, image_id, None))
+        results.append(_taken(one, outcome, before and before.id, None))
     return results
+
+
+async def _taken_before(tx: Transaction, scope: Scope, owner: str, digests: Sequence[str]) -> dict[str, str]:
+    """The ids of what was imported before, by its digest; what was deleted of it is there again."""
+    known = await known_pictures(tx, scope, owner, digests)
+    for picture in known.values():
+        if picture.deleted_at is not None:
+            await told_again(tx, scope, picture.id, picture.deleted_at)
+    return {digest: picture.id for digest, picture in known.items()}
 
 
 async def _record(tx: Transaction, scope: Scope, arrival: Arrival, owner: str, uploaded_by: str) -> str:

@@ -93,13 +93,15 @@ def _create_tables() -> None:
         sa.Column("lease_until", moment),
         sa.Column("failure", sa.Text()),
         sa.Column("created_at", moment, server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("status IN ('PENDING', 'READY', 'FAILED')", name=op.f("ck_image_variants_status")),
+        sa.CheckConstraint(
+            "status IN ('PENDING', 'MAKING', 'READY', 'FAILED')", name=op.f("ck_image_variants_status")
+        ),
         sa.ForeignKeyConstraint(
             ["image_id"], ["images.id"], name=op.f("fk_image_variants_image_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("image_id", "name", name=op.f("pk_image_variants")),
     )
-    pending = sa.text("status = 'PENDING'")
+    pending = sa.text("status IN ('PENDING', 'MAKING')")
     op.create_index("ix_image_variants_lease", "image_variants", ["lease_until"], postgresql_where=pending)
     op.create_table(
         "image_settings",

@@ -1,25 +1,39 @@
 """`/media/…`: the bytes of folder storage, for whoever holds a signed link."""
 
+import asyncio
+import os
 import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from domain.images.models import VariantStatus
+from domain.images.variants import ask_variant, variant_of_key, variant_status
 from domain.kit.blobs import FolderStore, LinkSigner
-from domain.kit.errors import Denied, NotFound
+from domain.kit.errors import Denied, NotFound, Unavailable
+from domain.kit.scope import SYSTEM
+from domain.kit.sql import Database
+from domain.kit.transactions import transaction
 from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
 from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
 
-_TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
+_TYPES = {".webp": "image/webp", ".avif": "image/avif", ".jpg": "image/jpeg", ".png": "image/png"}
 _OTHER = "application/octet-stream"
+_WAIT = 8.0  # seconds that somebody waits for a variant to be made
+_LOOK = 0.05  # seconds between two looks
+_WAITING_AT_ONCE = 32  # per API process
 
 
 class MediaRoutes:
     """Blobs never change under their key, so whoever has one may keep it as long as the link lives."""
 
-    def __init__(self, store: FolderStore, signer: LinkSigner) -> None:
+    def __init__(self, store: FolderStore, signer: LinkSigner, variants: "Variants") -> None:
         self._store = store
         self._signer = signer
+        self._variants = variants
 
     def routes(self) -> list[DeclaredRoute]:
         return [DeclaredRoute("GET", "/media/{key:path}", self.get, _GET)]
@@ -31,11 +45,11 @@ class MediaRoutes:
         if left <= 0:
             raise Denied("This link is over, or was never valid: ask for a new one.", code="LINK_EXPIRED")
         path = self._store.path(key)
-        try:
-            found = path.stat()
-        except OSError:
-            found = None
-        if found is None or not stat.S_ISREG(found.st_mode):
+        found = _file(path)
+        if found is None and (variant := variant_of_key(key)):
+            await self._variants.made(*variant, is_there=lambda: _file(path) is not None)
+            found = _file(path)
+        if found is None:
             raise NotFound("These bytes are gone.", key=key)
         headers = {
             "ETag": f'"{key.rpartition("/")[2]}"',
@@ -48,6 +62,40 @@ class MediaRoutes:
             return Response(status_code=304, headers=headers)
         media_type = _TYPES.get(path.suffix, _OTHER)
         return FileAnswer(path, headers=headers, media_type=media_type, stat_result=found)
+
+
+def _file(path: Path) -> os.stat_result | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+class Variants:
+    """Waits for variants that somebody asks for first. A worker makes them; see `domain/images/variants.py`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting = asyncio.Semaphore(_WAITING_AT_ONCE)
+
+    async def made(self, image_id: str, name: str, *, is_there: Callable[[], bool]) -> None:
+        """Return when it is made, or never will be. Raises Unavailable when that takes too long."""
+        if self._waiting.locked():
+            raise Unavailable("Too many images are being made at once.", code="BUSY", retry_after=2)
+        async with self._waiting:
+            status = await variant_status(self._database, SYSTEM, image_id, name)
+            # Looked at once more, as it may have been finished since: then its bytes are not gone.
+            if status is None or (status is VariantStatus.READY and not is_there()):
+                async with transaction(self._database) as tx:
+                    await ask_variant(tx, SYSTEM, image_id, name, gone=status is not None)
+            deadline = time.monotonic() + _WAIT
+            while time.monotonic() < deadline:
+                status = await variant_status(self._database, SYSTEM, image_id, name)
+                if status in (None, VariantStatus.READY, VariantStatus.FAILED):
+                    return
+                await asyncio.sleep(_LOOK)
+        raise Unavailable("This size is still being made.", code="BUSY", retry_after=2)
 
 
 def is_known(if_none_match: str | None, etag: str) -> bool:
@@ -76,5 +124,5 @@ _GET = Declaration(
         206: Answer(description="The range.", content={**_BYTES, "multipart/byteranges": {}}, headers=_KEPT),
         304: Answer(description="The caller has them."),
     },
-    problems={**RANGE_PROBLEMS, 403: ("LINK_EXPIRED",), 404: ("NOT_FOUND",)},
+    problems={**RANGE_PROBLEMS, 403: ("LINK_EXPIRED",), 404: ("NOT_FOUND",), 503: ("UNAVAILABLE", "BUSY")},
 )
