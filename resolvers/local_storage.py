@@ -66,7 +66,7 @@ async def take_over(
             scope,
             services.generation,
             found,
-            arriving,
+            new,
             uploaded_by=f"{principal.kind.value}:{principal.id}",
             client_id=client_id,
         )

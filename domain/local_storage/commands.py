@@ -15,7 +15,7 @@ from domain.images.arrivals import record_image
 from domain.images.models import ImageSource, ImageStatus, images
 from domain.images.tags import LONGEST_TAG
 from domain.images.uploads import blob_key, told_again
-from domain.kit.errors import Invalid
+from domain.kit.errors import Invalid, Unavailable
 from domain.kit.ids import new_id
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
@@ -115,21 +115,22 @@ async def import_pictures(
     scope: Scope,
     policy: GenerationPolicy,
     found: Sequence[Picture | Unread],
-    arriving: Sequence[Arrival],
+    stored: Sequence[Arrival],
     *,
     uploaded_by: str,
     client_id: str | None = None,
 ) -> list[Imported]:
     """Write what is new of a dump; what became of everything in it, in its order.
 
-    The bytes of `arriving` are in the blob store already, but for those that `known_pictures` knew. The same dump
+    The bytes of `stored` are in the blob store: of all that `known_pictures` did not know. The same dump
     again changes nothing, but that images which were deleted meanwhile are restored, and scenes which have expired
     answer again.
     """
     owner = await owning_client(tx, scope, client_id)
     await tx.all(_LOCK, owner=owner)
-    ids = await _taken_before(tx, scope, owner, [one.sha256 for one in arriving])
-    by_digest = {one.sha256: one for one in arriving}
+    digests = {hashlib.sha256(one.data).hexdigest() for one in found if isinstance(one, Picture)}
+    ids = await _taken_before(tx, scope, owner, sorted(digests))
+    by_digest = {one.sha256: one for one in stored}
     results: list[Imported] = []
     for one in found:
         if isinstance(one, Unread):
@@ -138,6 +139,8 @@ async def import_pictures(
         digest = hashlib.sha256(one.data).hexdigest()
         outcome = ImportOutcome.DUPLICATE
         if digest not in ids:
+            if digest not in by_digest:  # taken away for good since it was looked for
+                raise Unavailable("An image of this dump was just removed: send it again.", retry_after=1)
             ids[digest] = await _record(tx, scope, by_digest[digest], owner, uploaded_by)
             outcome = ImportOutcome.IMPORTED
         scene_id = await _as_scene(tx, scope, policy, one, ids[digest], owner)
@@ -160,7 +163,7 @@ def foreseen(
         before = known.get(hashlib.sha256(one.data).hexdigest())
         is_new = before is None and id(one) in first
         outcome = ImportOutcome.IMPORTED if is_new else ImportOutcome.DUPLICATE
-        results.append(_taken(one, outcome, before and before.id, None))
+        results.append(_taken(one, outcome, before.id if before else None, None))
     return results
 
 
