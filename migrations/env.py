@@ -12,9 +12,11 @@ import domain.device_commands.models
 import domain.devices.models
 import domain.events.models
 import domain.firmware.models
+import domain.generation.models
 import domain.idempotency.models
 import domain.images.models
 import domain.kit.transactions
+import domain.scenes.models
 import domain.users.models  # noqa: F401 - each fills the metadata
 from domain.kit.tables import metadata
 

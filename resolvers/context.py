@@ -10,6 +10,7 @@ from strawberry.dataloader import DataLoader
 
 from domain.devices.presence import PresencePolicy
 from domain.events.feed import Feed
+from domain.generation.prompts import GenerationPolicy
 from domain.idempotency.commands import Keeper
 from domain.kit.blobs import BlobStore, LinkSigner
 from domain.kit.limits import Limiter
@@ -33,7 +34,10 @@ class Platform(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of the server that resolvers use. One of each in a process."""
+    """The parts of the server that resolvers use. One of each in a process.
+
+    `upload_max_bytes` is of the largest image that is taken.
+    """
 
     database: Database
     blobs: BlobStore
@@ -45,6 +49,8 @@ class Services:
     presence: PresencePolicy
     authenticator: Authenticator
     platform: Platform
+    generation: GenerationPolicy
+    upload_max_bytes: int
 
 
 @dataclass(slots=True)

@@ -16,17 +16,28 @@ from domain.events import queries
 from domain.events.interest import Interest, Wanted
 from domain.events.models import EventRow
 from domain.firmware.queries import firmwares_by_ids, rollouts_by_ids
+from domain.generation.models import GenerationRow
+from domain.generation.queries import generations_by_ids
 from domain.images.models import ImageRow
 from domain.images.queries import images_by_ids
 from domain.kit.errors import Denied
 from domain.kit.paging import Page, page_size
 from domain.kit.scope import Scope
 from domain.kit.sql import Runner
+from domain.scenes.queries import scenes_by_ids
 from domain.users.principals import Permission
 from domain.users.queries import users_by_ids
 from resolvers.context import Context, Info
 from resolvers.operation import operation, subscription
-from schema.events import ConfigUpdate, DeviceUpdate, Event, EventFilter, ImageUpdate, SubjectKind
+from schema.events import (
+    ConfigUpdate,
+    DeviceUpdate,
+    Event,
+    EventFilter,
+    ImageGenerationUpdate,
+    ImageUpdate,
+    SubjectKind,
+)
 from schema.nodes import Node
 from schema.pages import Connection
 from schema.relation import answers
@@ -44,6 +55,8 @@ _KINDS: dict[SubjectKind, tuple[Permission, ByIds]] = {
     SubjectKind.IMAGE: (Permission.IMAGES_READ, images_by_ids),
     SubjectKind.FIRMWARE: (Permission.FIRMWARE_READ, firmwares_by_ids),
     SubjectKind.ROLLOUT: (Permission.FIRMWARE_READ, rollouts_by_ids),
+    SubjectKind.IMAGE_GENERATION: (Permission.IMAGES_READ, generations_by_ids),
+    SubjectKind.SCENE: (Permission.IMAGES_READ, scenes_by_ids),
     SubjectKind.CONFIG: (Permission.CONFIGS_READ, configs_by_ids),
     SubjectKind.CONFIG_TEMPLATE: (Permission.CONFIGS_READ, templates_by_ids),
     SubjectKind.CLIENT: (Permission.CLIENTS_READ, clients_by_ids),
@@ -103,6 +116,19 @@ class EventSubscription:
             )
         )
 
+    @subscription(Permission.IMAGES_READ, ImageGenerationUpdate)
+    def image_generation_updates(
+        self, info: Info, ids: list[strawberry.ID] | None = None, after: str | None = None
+    ) -> Interest:
+        """Changes of these generations, or of all; from after a cursor, if one is given."""
+        chosen = None if ids is None else frozenset(ids)
+        return Interest(
+            lambda event: (
+                event.subject_kind == "ImageGeneration" and (chosen is None or event.subject_id in chosen)
+            ),
+            chosen,
+        )
+
     @subscription(Permission.CONFIGS_READ, ConfigUpdate)
     def config_updates(
         self, info: Info, ids: list[strawberry.ID] | None = None, after: str | None = None
@@ -136,6 +162,7 @@ def _matcher(filter: EventFilter | None) -> Wanted:
 @answers(DeviceUpdate, "event")
 @answers(ImageUpdate, "event")
 @answers(ConfigUpdate, "event")
+@answers(ImageGenerationUpdate, "event")
 async def event_of_update(ctx: Context, updates: Sequence[EventRow]) -> list[EventRow]:
     """An update is its event, seen from the thing that changed."""
     return list(updates)
@@ -149,6 +176,11 @@ async def device_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequenc
 @answers(ImageUpdate, "image")
 async def image_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequence[ImageRow | None]:
     return await images_by_ids(ctx.db, ctx.scope, [event.subject_id for event in updates])
+
+
+@answers(ImageGenerationUpdate, "generation")
+async def generation_of_update(ctx: Context, updates: Sequence[EventRow]) -> Sequence[GenerationRow | None]:
+    return await generations_by_ids(ctx.db, ctx.scope, [event.subject_id for event in updates])
 
 
 @answers(ConfigUpdate, "config")

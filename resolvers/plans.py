@@ -21,8 +21,10 @@ from domain.configs.models import ConfigRow, TemplateRow
 from domain.devices.models import DeviceRow
 from domain.events.interest import Interest
 from domain.firmware.models import FirmwareRow, RolloutRow
+from domain.generation.models import GenerationRow
 from domain.images.models import ImageRow
 from domain.kit.paging import MAX_PAGE
+from domain.scenes.models import SceneRow
 from domain.users.models import UserRow
 from resolvers.context import Context
 from resolvers.operation import permission_of
@@ -36,6 +38,8 @@ _NODES: dict[type, str] = {
     ImageRow: "Image",
     FirmwareRow: "Firmware",
     RolloutRow: "Rollout",
+    GenerationRow: "ImageGeneration",
+    SceneRow: "Scene",
     ConfigRow: "Config",
     TemplateRow: "ConfigTemplate",
     ClientRow: "Client",

@@ -14,20 +14,25 @@ from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.firmware import FirmwareMutation, FirmwareQuery
+from resolvers.generation import GenerationMutation, GenerationQuery
 from resolvers.image_changes import ImageMutation, ImageSettingsQuery
 from resolvers.images import ImageQuery
+from resolvers.local_storage import LocalStorageMutation
 from resolvers.plans import attach_hints
 from resolvers.platform import PlatformQuery
+from resolvers.scenes import SceneMutation, SceneQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
 from schema.describe import object_type
 from schema.devices import Device
 from schema.firmware import Firmware, Rollout
+from schema.generation import ImageGeneration
 from schema.images import Image
 from schema.moments import DATE_TIME
 from schema.relation import unanswered
 from schema.scalars import MAC_ADDRESS, MacAddress
+from schema.scenes import Scene
 from schema.users import User
 
 
@@ -40,6 +45,8 @@ class Query(
     FirmwareQuery,
     ConfigQuery,
     ImageQuery,
+    GenerationQuery,
+    SceneQuery,
     ImageSettingsQuery,
     EventQuery,
     AuditQuery,
@@ -57,6 +64,9 @@ class Mutation(
     DeviceCommandMutation,
     FirmwareMutation,
     ConfigMutation,
+    GenerationMutation,
+    SceneMutation,
+    LocalStorageMutation,
     ImageMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
@@ -73,7 +83,10 @@ def build_schema() -> strawberry.Schema:
         Query,
         Mutation,
         Subscription,
-        types=[Client, User, Device, Image, Firmware, Rollout, Config, ConfigTemplate],
+        types=[
+            *(Client, User, Device, Image, ImageGeneration, Scene, Firmware, Rollout),
+            *(Config, ConfigTemplate),
+        ],
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME, MacAddress: MAC_ADDRESS}),
     )
     if missing := unanswered():

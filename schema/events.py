@@ -11,6 +11,7 @@ from schema.actors import ActorKind
 from schema.configs import Config
 from schema.describe import computed, enum, input_type, object_type
 from schema.devices import Device
+from schema.generation import ImageGeneration
 from schema.images import Image
 from schema.nodes import Node
 from schema.relation import relation
@@ -26,6 +27,8 @@ class SubjectKind(StrEnum):
     IMAGE = "Image"
     FIRMWARE = "Firmware"
     ROLLOUT = "Rollout"
+    IMAGE_GENERATION = "ImageGeneration"
+    SCENE = "Scene"
     CONFIG = "Config"
     CONFIG_TEMPLATE = "ConfigTemplate"
     SYSTEM = "System"
@@ -120,6 +123,28 @@ class ImageUpdate:
     @relation
     async def image(self) -> Image | None:
         """The image as it is now."""
+
+
+@object_type
+class ImageGenerationUpdate:
+    """A change of a generation, with the generation as it is now."""
+
+    type: str
+    """The event's type: `image_generation.queued`, `.running`, `.put_off`, `.ready` or `.failed`."""
+    position: strawberry.Private[int]
+
+    @computed("position")
+    def cursor(self) -> str:
+        """Pass it as `after` to resume behind this update."""
+        return event_cursor(self.position)
+
+    @relation
+    async def event(self) -> Event:
+        """The event itself."""
+
+    @relation
+    async def generation(self) -> ImageGeneration | None:
+        """The generation as it is now."""
 
 
 @object_type

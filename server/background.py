@@ -12,10 +12,11 @@ from PIL import Image
 from domain.kit.sql import Database
 from server import metrics, telemetry
 from server.announce import announced
+from server.generation import generation_lease, generation_provider
 from server.logs import configure_logs
 from server.process import blob_store, connect_database, connect_redis, presence_policy
 from server.settings import Settings
-from workers.broker import make_broker
+from workers.broker import GENERATION, make_broker
 from workers.process import WorkerParts
 from workers.relay import Relay
 from workers.run import run_worker
@@ -35,22 +36,34 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     telemetry.start(settings, "worker")
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
-    import workers.uploads  # noqa: PLC0415 - actors register with the broker that is set by now
+    import workers.generation  # noqa: PLC0415 - actors register with the broker that is set by now
+    import workers.uploads  # noqa: PLC0415
     import workers.variants  # noqa: F401, PLC0415
 
+    broker.at_once = {GENERATION: settings.generations_at_once}
     Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
-    # Twice as many threads as may decode at once: while some decode, others wait for disk and database.
+    # Twice as many threads as may decode at once: while some decode, others wait for disk and database. And one for
+    # each picture that is waited for.
     decoding = threading.Semaphore(settings.worker_threads)
 
     async def open_parts() -> WorkerParts:
         database: Database = await connect_database(settings, "worker")
-        return WorkerParts(database, blob_store(settings), settings.upload_max_pixels, _observe, decoding)
+        return WorkerParts(
+            database,
+            blob_store(settings),
+            settings.upload_max_pixels,
+            _observe,
+            decoding,
+            generation_provider(settings),
+            generation_lease(settings),
+        )
 
     broker.add_middleware(_Traced())
     counts = _Counts(sorted(broker.get_declared_queues()))
     broker.add_middleware(counts)
+    threads = 2 * settings.worker_threads + sum(broker.at_once.values())
     with announced(settings, "worker", counts.told):
-        run_worker(broker, open_parts, threads=2 * settings.worker_threads, stop=stop)
+        run_worker(broker, open_parts, threads=threads, stop=stop)
 
 
 class _Counts(dramatiq.Middleware):
@@ -102,7 +115,8 @@ async def run_relay(settings: Settings) -> None:
     telemetry.start(settings, "relay")
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
-    import workers.uploads  # noqa: PLC0415 - as above
+    import workers.generation  # noqa: PLC0415 - as above
+    import workers.uploads  # noqa: PLC0415
     import workers.variants  # noqa: F401, PLC0415
 
     # One holds the leadership and listens; the others move the outbox and run the schedule meanwhile.

@@ -13,7 +13,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from domain.devices.presence import PresencePolicy
+from domain.generation.prompts import GenerationPolicy
+from domain.generation.providers import DEFAULT_MODELS
 from domain.kit.blobs import FolderStore, LinkSigner
+from domain.kit.limits import per_minute
 from domain.kit.sql import Database
 from server.settings import PREFIX, Settings, SettingsError
 
@@ -39,6 +42,18 @@ def presence_policy(settings: Settings) -> PresencePolicy:
         lost_after=settings.presence_lost_after_wakes,
         inactive_after=timedelta(days=settings.device_inactivity_days),
         marked_inactive_after=timedelta(days=settings.mark_inactive_after_days),
+    )
+
+
+def generation_policy(settings: Settings) -> GenerationPolicy:
+    return GenerationPolicy(
+        provider=settings.generation_provider,
+        model=settings.generation_model or DEFAULT_MODELS[settings.generation_provider],
+        longest_prompt=settings.prompt_max_length,
+        denied=tuple(settings.prompt_denied),
+        images_limit=per_minute(settings.generations_per_minute, "generated images"),
+        scenes_limit=per_minute(settings.scenes_per_minute, "generated scenes"),
+        scene_lifetime=timedelta(days=settings.scene_days),
     )
 
 

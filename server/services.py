@@ -11,7 +11,15 @@ from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
 from server.health import Health
 from server.platform import PlatformReports
-from server.process import blob_store, connect_database, connect_redis, derived_key, link_signer, presence_policy
+from server.process import (
+    blob_store,
+    connect_database,
+    connect_redis,
+    derived_key,
+    generation_policy,
+    link_signer,
+    presence_policy,
+)
 from server.settings import Settings
 
 
@@ -44,6 +52,8 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
             keeper=Keeper(derived_key(settings, "idempotent answers")),
             presence=presence_policy(settings),
             authenticator=Authenticator(database, derived_key(settings, "access tokens")),
+            generation=generation_policy(settings),
+            upload_max_bytes=settings.upload_max_bytes,
             platform=PlatformReports(settings, database, redis, Health(database, redis, blobs)),
         )
     finally:

@@ -82,6 +82,34 @@ class Settings(BaseSettings):
     upload_max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded.")
     uploads_at_once: int = Field(64, ge=1, description="Per API process; more are asked to come back.")
     firmware_max_bytes: int = Field(16_777_216, ge=1_000, description="Largest firmware that is accepted.")
+    generation_provider: Literal["local", "gemini", "openai"] = Field(
+        "local", description="Who draws pictures. `local` draws itself, for trying things out, and needs no key."
+    )
+    generation_api_key: str | None = Field(
+        None, description="The provider's key; required for `gemini` and `openai`.", repr=False
+    )
+    generation_base_url: str | None = Field(
+        None, description="How the provider is reached. Absent: its own address."
+    )
+    generation_model: str | None = Field(
+        None,
+        description="The provider's model. Absent: `gemini-2.5-flash-image`, `gpt-image-1`. `local` has only one.",
+    )
+    generation_timeout: float = Field(120.0, ge=1, le=300, description="Seconds that one picture may take.")
+    generation_cost_usd: float | None = Field(
+        None, ge=0, description="What one picture costs, as the provider's price list says: for the records."
+    )
+    generations_at_once: int = Field(4, ge=1, le=64, description="Pictures that a worker waits for at once.")
+    generations_per_minute: int = Field(10, ge=1, description="Pictures that one caller may ask for.")
+    scenes_per_minute: int = Field(5, ge=1, description="Scenes that one caller may have made; hits do not count.")
+    scene_days: int = Field(7, ge=1, le=3650, description="Days after which a scene is made anew.")
+    prompt_max_length: int = Field(2_000, ge=1, le=4_000, description="Characters of a prompt.")
+    prompt_denied: Annotated[list[str], NoDecode] = Field(
+        [], description="Words and phrases that no prompt may hold, separated by commas."
+    )
+    import_max_bytes: int = Field(
+        32_000_000, ge=1_000, le=200_000_000, description="Largest dump of a browser's storage that is taken over."
+    )
     introspection: bool | None = Field(
         None,
         description="Whether GraphiQL and introspection are on. Absent: only with the embedded database.",
@@ -137,7 +165,7 @@ class Settings(BaseSettings):
             raise ValueError("it looks like folder:///absolute/path")
         return value
 
-    @field_validator("public_url", "otel_endpoint")
+    @field_validator("public_url", "otel_endpoint", "generation_base_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in ("http", "https"):
@@ -174,7 +202,14 @@ class Settings(BaseSettings):
             raise ValueError("it has letters, digits, hyphens and underscores only")
         return value
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("generation_api_key")
+    @classmethod
+    def _fits_a_header(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isascii() and value.isprintable() and " " not in value and value):
+            raise ValueError("it is one word of printable characters")
+        return value
+
+    @field_validator("allowed_origins", "prompt_denied", mode="before")
     @classmethod
     def _separated(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -183,6 +218,11 @@ class Settings(BaseSettings):
     def _has_secret(self) -> "Settings":
         if self.database_url is not None and self.secret_key is None:
             raise ValueError(f"{PREFIX}SECRET_KEY is required beside {PREFIX}DATABASE_URL: at least 32 characters")
+        if self.generation_provider != "local" and self.generation_api_key is None:
+            provider = self.generation_provider
+            raise ValueError(
+                f"{PREFIX}GENERATION_API_KEY is required beside {PREFIX}GENERATION_PROVIDER={provider}"
+            )
         if self.trusted_documents_only and self.trusted_documents is None:
             raise ValueError(f"{PREFIX}TRUSTED_DOCUMENTS is required beside {PREFIX}TRUSTED_DOCUMENTS_ONLY")
         return self

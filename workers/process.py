@@ -7,10 +7,12 @@ nothing but their message.
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from dramatiq.asyncio import get_event_loop_thread
 
+from domain.generation.providers import Provider
 from domain.kit.blobs import BlobStore
 from domain.kit.sql import Database
 from workers.memory import Memory
@@ -21,13 +23,16 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
     """`observe(job, failed, seconds)` counts a job that ended. Who decodes holds one of `decoding`, and of `memory`
-    what it takes."""
+    what it takes. `provider` draws pictures; `generation_lease` is longer than that may take.
+    """
 
     database: Database
     blobs: BlobStore
     max_pixels: int
     observe: Callable[[str, bool, float], None]
     decoding: threading.Semaphore
+    provider: Provider
+    generation_lease: timedelta
     memory: Memory = field(default_factory=Memory)
 
 

@@ -16,6 +16,7 @@ from domain.devices.sweep import BATCH, mark_inactive, sweep_presence
 from domain.devices.telemetry import drop_old_telemetry
 from domain.events.models import events
 from domain.firmware.jobs import advance_rollouts
+from domain.generation.jobs import resend_overdue_generations
 from domain.idempotency.commands import expire_keys
 from domain.images.jobs import resend_overdue_images
 from domain.images.variants import resend_overdue_variants
@@ -24,6 +25,7 @@ from domain.kit.partitions import make_partitions
 from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
 from domain.kit.transactions import transaction
+from domain.scenes.commands import SWEPT_AT_ONCE, sweep_scenes
 from domain.users.sessions import delete_ended_sessions
 
 _SESSIONS_KEPT = timedelta(days=30)
@@ -44,6 +46,7 @@ class Schedule:
         await self._guarded(self._make_partitions)
         for job, interval in (
             (self._resend_overdue_images, timedelta(seconds=5)),
+            (self._resend_overdue_generations, timedelta(seconds=2)),
             (self._expire_device_commands, timedelta(seconds=10)),
             (self._advance_rollouts, timedelta(seconds=5)),
             (self._make_partitions, timedelta(hours=6)),
@@ -52,6 +55,7 @@ class Schedule:
             (self._mark_inactive_devices, timedelta(hours=1)),
             (self._drop_old_telemetry, timedelta(hours=6)),
             (self._expire_keys, timedelta(hours=1)),
+            (self._sweep_scenes, timedelta(hours=1)),
             (self._delete_ended_sessions, timedelta(hours=6)),
         ):
             seconds = interval.total_seconds()
@@ -83,6 +87,16 @@ class Schedule:
             resent = await resend_overdue_images(tx, SYSTEM) + await resend_overdue_variants(tx, SYSTEM)
         if resent:
             _log.warning("images whose worker did not come back were sent again", images=resent)
+
+    async def _resend_overdue_generations(self) -> None:
+        async with transaction(self._database) as tx:
+            await resend_overdue_generations(tx, SYSTEM)
+
+    async def _sweep_scenes(self) -> None:
+        swept = SWEPT_AT_ONCE
+        while swept == SWEPT_AT_ONCE:
+            async with transaction(self._database) as tx:
+                swept = await sweep_scenes(tx, SYSTEM)
 
     async def _expire_device_commands(self) -> None:
         async with transaction(self._database) as tx:

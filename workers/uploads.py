@@ -4,13 +4,14 @@ import io
 
 import dramatiq
 
+from domain.generation.jobs import settle_image
 from domain.images.formats import NotAnImage
 from domain.images.jobs import MAX_ATTEMPTS, claim_image, finish_image, reject_image
 from domain.images.metadata import without_metadata
 from domain.images.models import ImageJobRow
 from domain.images.processing import Processed, Rejected, process
 from domain.kit.scope import SYSTEM
-from domain.kit.transactions import transaction
+from domain.kit.transactions import Transaction, transaction
 from workers.broker import UPLOADS
 from workers.process import parts, wait_for
 
@@ -49,6 +50,7 @@ async def _claim(image_id: str) -> ImageJobRow | None:
 async def _reject(job: ImageJobRow, code: str, message: str) -> None:
     async with transaction(parts().database) as tx:
         await reject_image(tx, SYSTEM, job, code=code, message=message)
+        await _settle(tx, job)
 
 
 async def _finish(job: ImageJobRow, processed: Processed, clean: bytes | None) -> None:
@@ -75,3 +77,10 @@ async def _finish(job: ImageJobRow, processed: Processed, clean: bytes | None) -
             exif_time=processed.captured_at,
             private=dict(processed.private),
         )
+        await _settle(tx, job)
+
+
+async def _settle(tx: Transaction, job: ImageJobRow) -> None:
+    """Tell whoever waits for this image: the generation that made it, if one did."""
+    if job.device_id is None:  # photos of devices, which are most images, cost nothing
+        await settle_image(tx, SYSTEM, job.id)

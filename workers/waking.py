@@ -4,6 +4,7 @@ Whoever has sent messages says so on a channel of Redis. What is said there carr
 a consumer looks by itself after half a second of silence.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
@@ -16,7 +17,14 @@ _LOOK_WHEN_FULL = 0.02  # seconds between two looks at whether a thread became f
 
 
 class WakingBroker(RedisBroker):
-    """`RedisBroker`, and `wake` to be called after messages were sent."""
+    """`RedisBroker`, and `wake` to be called after messages were sent.
+
+    `at_once` says, for queues of jobs that wait for somebody else, how many of theirs a process takes at a time:
+    the threads of a process are shared by all queues, and those that wait must not take the place of those that
+    work.
+    """
+
+    at_once: Mapping[str, int] = {}
 
     @property
     def channel(self) -> str:
@@ -29,7 +37,7 @@ class WakingBroker(RedisBroker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Any:
         if queue_name != q_name(queue_name):  # of delayed messages, and we send none
             return super().consume(queue_name, prefetch, timeout)
-        return _Woken(self, queue_name, prefetch)
+        return _Woken(self, queue_name, min(prefetch, self.at_once.get(queue_name, prefetch)))
 
 
 class _Woken(_RedisConsumer):

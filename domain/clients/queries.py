@@ -6,6 +6,7 @@ from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.clients.models import ClientRow, clients
+from domain.kit.errors import NotFound
 from domain.kit.paging import Count, Order, Page, fetch_page, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Runner, Statement
@@ -47,6 +48,14 @@ async def clients_by_ids(
     """
     rows = {row.id: row for row in await db.all(_BY_IDS[closed], ids=list(ids), scope=scope.client_id)}
     return [rows.get(client_id) for client_id in ids]
+
+
+async def owning_client(db: Runner, scope: Scope, client_id: str | None) -> str:
+    """The id of the client that a new thing will belong to: as `Scope.owner`, and it is there."""
+    owner = scope.owner(client_id)
+    if (await clients_by_ids(db, scope, [owner]))[0] is None:
+        raise NotFound("There is no such client.", clientId=owner)
+    return owner
 
 
 async def client_by_name(db: Runner, scope: Scope, name: str) -> ClientRow | None:

@@ -4,13 +4,18 @@ The one list. A feature that names images adds its condition here; features abov
 text, because nothing here may import them.
 """
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import Boolean, ColumnElement, literal_column, or_
 
 from domain.images.models import images
+
+_BY_A_SCENE = """(EXISTS (SELECT FROM scenes WHERE scenes.imported_image_id = images.id
+ AND scenes.expires_at > now()) OR EXISTS (SELECT FROM scenes JOIN image_generations AS made
+ ON made.id = scenes.generation_id WHERE made.image_id = images.id AND scenes.expires_at > now()))"""
 
 CITED_BY: dict[str, ColumnElement[bool]] = {
     # Deleted all the same, it goes; restored in time, it is featured again.
     "featured": images.c.featured & images.c.deleted_at.is_(None),
+    "scene": literal_column(_BY_A_SCENE, Boolean()) & images.c.deleted_at.is_(None),
 }
 """What cites an image, by the word that reports use for it: conditions on `images`."""
 

@@ -12,7 +12,8 @@ from domain.users.models import Role
 class Permission(StrEnum):
     """What an operation may demand. PUBLIC needs no credential, ACCOUNT any that is valid.
 
-    CONFIGS_READ shows which configs there are, CONFIGS_CONTENT what stands in them: Wi-Fi passwords, often.
+    IMAGES_GENERATE lets pictures be made, which may cost money. CONFIGS_READ shows which configs there are,
+    CONFIGS_CONTENT what stands in them: Wi-Fi passwords, often.
     """
 
     PUBLIC = "public"
@@ -29,6 +30,7 @@ class Permission(StrEnum):
     FIRMWARE_WRITE = "firmware:write"
     IMAGES_READ = "images:read"
     IMAGES_WRITE = "images:write"
+    IMAGES_GENERATE = "images:generate"
     CONFIGS_READ = "configs:read"
     CONFIGS_CONTENT = "configs:content"
     CONFIGS_WRITE = "configs:write"
@@ -51,6 +53,7 @@ _OPERATOR = _VIEWER | {
     Permission.DEVICES_REPORT,
     Permission.FIRMWARE_WRITE,
     Permission.IMAGES_WRITE,
+    Permission.IMAGES_GENERATE,
     Permission.CONFIGS_CONTENT,
     Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,
