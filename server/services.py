@@ -48,4 +48,5 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
     finally:
         await feed.stop()
         await redis.aclose()
+        await blobs.close()
         await database.close()

@@ -1,23 +1,19 @@
-"""`/media/…`: the bytes of folder storage, for whoever holds a signed link."""
-
-import stat
+"""`/media/…`: the bytes of the blob store, for whoever holds a signed link."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from domain.kit.blobs import FolderStore, LinkSigner
-from domain.kit.errors import Denied, NotFound
+from domain.kit.blobs import BlobStore, LinkSigner, content_type_of
+from domain.kit.errors import Denied
+from server.routes.blobs import blob_answer
 from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
-from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
-
-_TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
-_OTHER = "application/octet-stream"
+from server.routes.files import RANGE_PROBLEMS, RANGES
 
 
 class MediaRoutes:
     """Blobs never change under their key, so whoever has one may keep it as long as the link lives."""
 
-    def __init__(self, store: FolderStore, signer: LinkSigner) -> None:
+    def __init__(self, store: BlobStore, signer: LinkSigner) -> None:
         self._store = store
         self._signer = signer
 
@@ -30,13 +26,6 @@ class MediaRoutes:
         left = self._signer.seconds_left(key, query.get("until", ""), query.get("signature", ""))
         if left <= 0:
             raise Denied("This link is over, or was never valid: ask for a new one.", code="LINK_EXPIRED")
-        path = self._store.path(key)
-        try:
-            found = path.stat()
-        except OSError:
-            found = None
-        if found is None or not stat.S_ISREG(found.st_mode):
-            raise NotFound("These bytes are gone.", key=key)
         headers = {
             "ETag": f'"{key.rpartition("/")[2]}"',
             "Cache-Control": f"private, max-age={left}, immutable",
@@ -46,8 +35,7 @@ class MediaRoutes:
         }
         if is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        media_type = _TYPES.get(path.suffix, _OTHER)
-        return FileAnswer(path, headers=headers, media_type=media_type, stat_result=found)
+        return await blob_answer(request, self._store, key, headers=headers, media_type=content_type_of(key))
 
 
 def is_known(if_none_match: str | None, etag: str) -> bool:
@@ -58,7 +46,8 @@ def is_known(if_none_match: str | None, etag: str) -> bool:
     return etag in known or "*" in known
 
 
-_BYTES = {media_type: {"type": "string", "format": "binary"} for media_type in (*_TYPES.values(), _OTHER)}
+_TYPES = ("image/webp", "image/avif", "image/jpeg", "image/png", "application/octet-stream")
+_BYTES = {media_type: {"type": "string", "format": "binary"} for media_type in _TYPES}
 _KEPT = {"ETag": "Changes never: bytes do not change under their key.", "Cache-Control": "How long it may be kept."}
 _GET = Declaration(
     tag="Media",
@@ -73,8 +62,8 @@ _GET = Declaration(
     ],
     answers={
         200: Answer(description="All of them.", content=_BYTES, headers=_KEPT),
-        206: Answer(description="The range.", content={**_BYTES, "multipart/byteranges": {}}, headers=_KEPT),
+        206: Answer(description="The range.", content=_BYTES, headers=_KEPT),
         304: Answer(description="The caller has them."),
     },
-    problems={**RANGE_PROBLEMS, 403: ("LINK_EXPIRED",), 404: ("NOT_FOUND",)},
+    problems={**RANGE_PROBLEMS, 403: ("LINK_EXPIRED",), 404: ("NOT_FOUND",), 503: ("UNAVAILABLE",)},
 )

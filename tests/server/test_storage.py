@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from domain.kit.blobs import BlobInfo, FolderStore, LinkSigner, StoreStats
+from domain.kit.blobs import BlobInfo, LinkSigner, StoreStats
+from domain.kit.blobs.folder import FolderStore
 from domain.kit.errors import Invalid, NotFound, Refusal, Unavailable
 
 _KEY = "originals/2026/01/02/030405-abc.jpg"
