@@ -22,7 +22,7 @@ ACCESS_KEY, SECRET_KEY, REGION = "test:tester", "testing", "us-east-1"
 _KINDS = ("account", "container", "object")
 
 # One device, one replica: what is written is on one disk. `s3api` answers S3, `tempauth` knows its one user, `slo`
-# keeps multipart uploads. Without the time of fsync a test run would be no slower, but then it would be no proof.
+# keeps multipart uploads. Pages of lists are short, so that tests need few blobs for several.
 _PROXY = """
 [DEFAULT]
 bind_ip = 127.0.0.1
@@ -44,7 +44,7 @@ s3_acl = false
 location = {region}
 check_bucket_owner = false
 allow_multipart_uploads = true
-min_segment_size = 5242880
+max_bucket_listing = 50
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = {secret} .admin
