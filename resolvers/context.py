@@ -11,7 +11,7 @@ from strawberry.dataloader import DataLoader
 from domain.devices.presence import PresencePolicy
 from domain.events.feed import Feed
 from domain.idempotency.commands import Keeper
-from domain.kit.blobs import BlobStore
+from domain.kit.blobs import BlobStore, LinkSigner
 from domain.kit.limits import Limiter
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
@@ -37,6 +37,7 @@ class Services:
 
     database: Database
     blobs: BlobStore
+    links: LinkSigner
     feed: Feed
     limiter: Limiter
     sessions: SessionPolicy

@@ -13,6 +13,7 @@ from resolvers.device_bulk import DeviceBulkMutation
 from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
+from resolvers.image_changes import ImageMutation, ImageSettingsQuery
 from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
 from resolvers.platform import PlatformQuery
@@ -36,6 +37,7 @@ class Query(
     DeviceCommandQuery,
     ConfigQuery,
     ImageQuery,
+    ImageSettingsQuery,
     EventQuery,
     AuditQuery,
     PlatformQuery,
@@ -45,7 +47,13 @@ class Query(
 
 @object_type
 class Mutation(
-    UserMutation, ClientMutation, DeviceMutation, DeviceBulkMutation, DeviceCommandMutation, ConfigMutation
+    UserMutation,
+    ClientMutation,
+    DeviceMutation,
+    DeviceBulkMutation,
+    DeviceCommandMutation,
+    ConfigMutation,
+    ImageMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 

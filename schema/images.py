@@ -20,12 +20,31 @@ enum(ImageSource)
 
 @enum
 class ImageVariant(StrEnum):
-    """ORIGINAL is the file as it came, without its metadata. DISPLAY is full-size WebP, upright, without
-    metadata. THUMBNAIL is WebP of 200×200 pixels, cut from the middle."""
+    """ORIGINAL is the file as it came, without its metadata. DISPLAY is full-size, upright, without metadata.
+    PREVIEW is the same, with no side above what the client has set (1440 pixels). THUMBNAIL is a square of what the
+    client has set (200 pixels), cut from the middle."""
 
     ORIGINAL = "ORIGINAL"
     DISPLAY = "DISPLAY"
+    PREVIEW = "PREVIEW"
     THUMBNAIL = "THUMBNAIL"
+
+
+@enum
+class ImageFormat(StrEnum):
+    """What a variant is encoded as; an ORIGINAL stays what it is."""
+
+    WEBP = "WEBP"
+    AVIF = "AVIF"
+
+
+@enum
+class DeletedImages(StrEnum):
+    """Whether deleted images are listed."""
+
+    EXCLUDED = "EXCLUDED"
+    INCLUDED = "INCLUDED"
+    ONLY = "ONLY"
 
 
 @enum
@@ -72,6 +91,20 @@ class Image(Node):
     """When the device, or the file's own metadata, claims it was taken, credible or not."""
     processed_at: datetime | None
     """When it became READY or REJECTED."""
+    prompt: str | None
+    """What it shows, in words: as it was posted with, or generated from."""
+    tags: list[str]
+    """In lower case and in alphabetical order."""
+    featured: bool
+    """Put forward by somebody. Retention keeps it."""
+    uses: int
+    """How often `recordImageUse` was called."""
+    last_used_at: datetime | None
+    """When it was called last."""
+    deleted_at: datetime | None
+    """When it was deleted: it can be restored until retention takes it. Null while it is there."""
+    unchanged_since: datetime | None
+    """If it shows the same scene as the device's photo before it: when the first photo of that scene was taken."""
     phash: strawberry.Private[int | None]
     rejection_code: strawberry.Private[str | None]
     rejection_message: strawberry.Private[str | None]
@@ -89,8 +122,14 @@ class Image(Node):
         return Rejection(code=self.rejection_code, message=self.rejection_message)
 
     @relation
-    async def url(self, variant: ImageVariant = ImageVariant.DISPLAY) -> str | None:
-        """A signed link to the bytes, which works for an hour or two; null until READY, and when REJECTED."""
+    async def url(
+        self, variant: ImageVariant = ImageVariant.DISPLAY, format: ImageFormat = ImageFormat.WEBP
+    ) -> str | None:
+        """A signed link to the bytes, which works for an hour or two and stays the same meanwhile.
+
+        Null until READY, when REJECTED, and when deleted. A PREVIEW, and anything in AVIF, is made when its link is
+        first followed, which then takes a moment.
+        """
 
     @relation
     async def device(self) -> Annotated["Device", strawberry.lazy("schema.devices")] | None:
@@ -99,6 +138,15 @@ class Image(Node):
     @classmethod
     def is_type_of(cls, row: object, info: object) -> bool:
         return isinstance(row, ImageRow)
+
+
+@input_type
+class SimilarTo:
+    """Images of the same client that look like this one, by perceptual hash: the 1,000 nearest, but not itself."""
+
+    image_id: strawberry.ID
+    distance: int = 8
+    """How many of the 64 bits may differ, 0 to 16."""
 
 
 @input_type
@@ -113,3 +161,15 @@ class ImageFilter:
     """Taken at this time or later."""
     captured_until: datetime | None = None
     """Taken before this time."""
+    sources: list[ImageSource] | None = None
+    """From any of these."""
+    search: str | None = None
+    """By words of prompt and tags: all of them, `"a phrase"`, `this or that`, `-without`."""
+    tags: list[str] | None = None
+    """With all of these."""
+    featured: bool | None = None
+    unchanged: bool | None = None
+    """Whether it shows the same scene as the device's photo before it."""
+    similar_to: SimilarTo | None = None
+    deleted: DeletedImages | None = None
+    """Deleted images are left out unless asked for."""

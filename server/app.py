@@ -33,7 +33,9 @@ from server.routes.configs import ConfigRoutes
 from server.routes.declared import DeclaredRoute
 from server.routes.devices import DeviceRoutes
 from server.routes.docs import DocumentationRoutes
-from server.routes.media import MediaRoutes
+from server.routes.images import ImageRoutes
+from server.routes.intake import Intake
+from server.routes.media import MediaRoutes, Variants
 from server.routes.operations import OperationRoutes
 from server.services import api_services
 from server.settings import Settings, load_settings
@@ -84,11 +86,13 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
 
 
 def _rest_routes(settings: Settings, services: Services, health: Health, fanout: Fanout) -> list[DeclaredRoute]:
-    devices = DeviceRoutes(settings, services)
+    intake = Intake(settings, services.blobs)
+    devices = DeviceRoutes(settings, services, intake)
     return [
         *devices.routes(),
+        *ImageRoutes(settings, services, intake).routes(),
         *ConfigRoutes(services, devices.reporter).routes(),
-        *MediaRoutes(services.blobs, link_signer(settings)).routes(),
+        *MediaRoutes(services.blobs, link_signer(settings), Variants(services.database)).routes(),
         *OperationRoutes(services, health, fanout).routes(),
         *(graphiql.routes() if settings.explorable else []),
     ]

@@ -35,7 +35,8 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     telemetry.start(settings, "worker")
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
-    import workers.uploads  # noqa: F401, PLC0415 - actors register with the broker that is set by now
+    import workers.uploads  # noqa: PLC0415 - actors register with the broker that is set by now
+    import workers.variants  # noqa: F401, PLC0415
 
     Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
     # Twice as many threads as may decode at once: while some decode, others wait for disk and database.
@@ -101,7 +102,8 @@ async def run_relay(settings: Settings) -> None:
     telemetry.start(settings, "relay")
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
-    import workers.uploads  # noqa: F401, PLC0415 - as above
+    import workers.uploads  # noqa: PLC0415 - as above
+    import workers.variants  # noqa: F401, PLC0415
 
     # One holds the leadership and listens; the others move the outbox and run the schedule meanwhile.
     database = await connect_database(settings, "relay", at_least=3)

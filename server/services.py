@@ -11,7 +11,7 @@ from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
 from server.health import Health
 from server.platform import PlatformReports
-from server.process import blob_store, connect_database, connect_redis, derived_key, presence_policy
+from server.process import blob_store, connect_database, connect_redis, derived_key, link_signer, presence_policy
 from server.settings import Settings
 
 
@@ -37,6 +37,7 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             database=database,
             blobs=blobs,
+            links=link_signer(settings),
             feed=feed,
             limiter=Limiter(settings.redis_url, settings.redis_namespace),
             sessions=session_policy(settings),

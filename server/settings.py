@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     )
     telemetry_kept_days: int = Field(400, ge=31, description="Telemetry older than this goes, month by month.")
     device_reports_per_minute: int = Field(60, ge=1, description="Uploads and heartbeats of one device.")
+    image_uploads_per_minute: int = Field(120, ge=1, description="Images that one user or client token posts.")
     upload_max_bytes: int = Field(20_000_000, ge=1_000, description="Largest image that is accepted.")
     upload_max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded.")
     uploads_at_once: int = Field(64, ge=1, description="Per API process; more are asked to come back.")

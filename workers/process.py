@@ -6,26 +6,29 @@ nothing but their message.
 
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dramatiq.asyncio import get_event_loop_thread
 
 from domain.kit.blobs import BlobStore
 from domain.kit.sql import Database
+from workers.memory import Memory
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """`observe(job, failed, seconds)` counts a job that ended. Who decodes holds one of `decoding`."""
+    """`observe(job, failed, seconds)` counts a job that ended. Who decodes holds one of `decoding`, and of `memory`
+    what it takes."""
 
     database: Database
     blobs: BlobStore
     max_pixels: int
     observe: Callable[[str, bool, float], None]
     decoding: threading.Semaphore
+    memory: Memory = field(default_factory=Memory)
 
 
 _parts: WorkerParts | None = None

@@ -16,6 +16,7 @@ from domain.devices.telemetry import drop_old_telemetry
 from domain.events.models import events
 from domain.idempotency.commands import expire_keys
 from domain.images.jobs import resend_overdue_images
+from domain.images.variants import resend_overdue_variants
 from domain.kit.errors import Refusal
 from domain.kit.partitions import make_partitions
 from domain.kit.scope import SYSTEM
@@ -75,7 +76,7 @@ class Schedule:
 
     async def _resend_overdue_images(self) -> None:
         async with transaction(self._database) as tx:
-            resent = await resend_overdue_images(tx, SYSTEM)
+            resent = await resend_overdue_images(tx, SYSTEM) + await resend_overdue_variants(tx, SYSTEM)
         if resent:
             _log.warning("images whose worker did not come back were sent again", images=resent)
 

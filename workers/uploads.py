@@ -28,7 +28,12 @@ def process_image(image_id: str) -> None:
     original = wait_for(parts().blobs.get(job.original_key))
     try:
         with parts().decoding:
-            processed = process(io.BytesIO(original), max_pixels=parts().max_pixels)
+            processed = process(
+                io.BytesIO(original),
+                max_pixels=parts().max_pixels,
+                thumbnail_side=job.thumbnail_side,
+                reserve=parts().memory.reserve,
+            )
         clean = without_metadata(original)
     except (Rejected, NotAnImage) as rejection:
         wait_for(_reject(job, rejection.code, rejection.message))

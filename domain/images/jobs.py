@@ -7,10 +7,12 @@ nothing: whoever claims the row works on it, and a lease that ran out is sent ag
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Interval, bindparam, func, or_, select, text, update
+from sqlalchemy import BigInteger, Interval, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import TEXT
 
-from domain.images.models import ImageJobRow, ImageStatus, images
+from domain.images.models import ImageJobRow, ImageStatus, image_settings, images
+from domain.images.scenes import correct_following, hold_scenes, since_before
+from domain.images.settings import DEFAULTS
 from domain.images.uploads import LEASE, PROCESS_IMAGE, believable
 from domain.kit.scope import Scope
 from domain.kit.sql import Statement
@@ -22,7 +24,20 @@ _RESENT_AT_ONCE = 500
 
 # As in the index that makes it cheap (`ix_images_lease`).
 _waiting = text("status IN ('RECEIVED', 'PROCESSING')")
-_JOB_COLUMNS = [images.c[name] for name in ImageJobRow.__annotations__]
+_SET = {name: getattr(DEFAULTS, name) for name in ("thumbnail_side", "unchanged_distance")}
+_JOB_COLUMNS = [
+    *(images.c[name] for name in ImageJobRow.__annotations__ if name not in _SET),
+    *(
+        func.coalesce(
+            select(image_settings.c[name])
+            .where(image_settings.c.client_id == images.c.client_id)
+            .correlate(images)
+            .scalar_subquery(),
+            default,
+        ).label(name)
+        for name, default in _SET.items()
+    ),
+]
 
 _CLAIM = Statement(
     update(images)
@@ -54,6 +69,7 @@ _READY = Statement(
         processed_at=func.now(),
         lease_until=None,
         private=bindparam("new_private", type_=Json),
+        unchanged_since=since_before(bindparam("new_phash", type_=BigInteger)),
         captured_at=func.coalesce(bindparam("new_captured_at", type_=Moment), images.c.captured_at),
         device_captured_at=func.coalesce(images.c.device_captured_at, bindparam("exif_time", type_=Moment)),
         **{
@@ -61,7 +77,7 @@ _READY = Statement(
             for name in ("clean_key", "display_key", "thumbnail_key", "width", "height", "phash")
         },
     )
-    .returning(images.c.client_id, images.c.device_id)
+    .returning(images.c.unchanged_since)
 )
 _REJECTED = Statement(
     update(images)
@@ -117,7 +133,9 @@ async def finish_image(
     """
     believed = None
     if exif_time is not None and job.device_captured_at is None:
-        believed = believable(exif_time, job.received_at)
+        believed = believable(exif_time, job.received_at, sent_by_device=job.device_id is not None)
+    if job.device_id is not None:
+        await hold_scenes(tx, scope, job.device_id)
     row = await tx.one(
         _READY,
         image=job.id,
@@ -131,9 +149,13 @@ async def finish_image(
         new_captured_at=believed,
         exif_time=exif_time,
         new_private=private,
+        unchanged_distance=job.unchanged_distance,
     )
-    if row:
-        _emit(tx, scope, "image.ready", job, width=width, height=height)
+    if row is None:
+        return
+    if job.device_id is not None:
+        await correct_following(tx, scope, job.id, job.unchanged_distance)
+    _emit(tx, scope, "image.ready", job, width=width, height=height, unchangedSince=row.unchanged_since)
 
 
 async def reject_image(tx: Transaction, scope: Scope, job: ImageJobRow, *, code: str, message: str) -> None:

@@ -1,17 +1,19 @@
-"""Reading images: one, many by id, a list, and a list under each of many devices."""
+"""Reading images: one, many by id, a list, and a list under each of many devices. What a list may be asked for
+is in `filters.py`."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
-from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+from sqlalchemy.dialects.postgresql import ARRAY
 
+from domain.images.filters import REPLANNED, condition, given
 from domain.images.models import ImageRow, images
 from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
-from domain.kit.tables import Id, Moment
+from domain.kit.tables import Id
 
 _COLUMNS = [images.c[name] for name in ImageRow.__annotations__]
 
@@ -23,15 +25,6 @@ ORDERS = {
         Order(f"RECEIVED_AT_{direction}", descending, images.c.id, lambda row: row.id),
         Order(f"CAPTURED_AT_{direction}", descending, images.c.captured_at, lambda row: row.captured_at),
     )
-}
-
-_CONDITIONS = {
-    "scope": images.c.client_id == bindparam("scope", type_=Id),
-    "client_id": images.c.client_id == bindparam("client_id", type_=Id),
-    "device_id": images.c.device_id == bindparam("device_id", type_=Id),
-    "statuses": images.c.status == func.any(bindparam("statuses", type_=ARRAY(TEXT))),
-    "captured_since": images.c.captured_at >= bindparam("captured_since", type_=Moment),
-    "captured_until": images.c.captured_at < bindparam("captured_until", type_=Moment),
 }
 
 _BY_IDS = Statement(
@@ -48,25 +41,22 @@ def _list(
 ) -> Statement[ImageRow]:
     query = _filtered(select(*projected(_COLUMNS, columns, ORDERS[order])), filters)
     parent = images.c.device_id if under_devices else None
-    return Statement(paged(query, images.c.id, ORDERS[order], after=after, parent=parent), ImageRow)
+    page = paged(query, images.c.id, ORDERS[order], after=after, parent=parent)
+    return Statement(page, ImageRow, replanned=not REPLANNED.isdisjoint(filters))
 
 
 @lru_cache(maxsize=128)
 def _count(filters: frozenset[str], under_devices: bool) -> Statement[Row]:
     if not under_devices:
-        return Statement(_filtered(select(func.count().label("count")).select_from(images), filters))
+        query = _filtered(select(func.count().label("count")).select_from(images), filters)
+        return Statement(query, replanned=not REPLANNED.isdisjoint(filters))
     query = _filtered(select(images.c.device_id.label("parent_key"), func.count().label("count")), filters)
     under = images.c.device_id == func.any(bindparam("parents", type_=ARRAY(Id)))
     return Statement(query.where(under).group_by(images.c.device_id))
 
 
 def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
-    return query.where(*(_CONDITIONS[name] for name in sorted(filters)))
-
-
-def _given(scope: Scope, filters: dict[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in filters.items() if value is not None}
-    return given if scope.client_id is None else {**given, "scope": scope.client_id}
+    return query.where(*map(condition, sorted(filters)))
 
 
 async def images_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ImageRow | None]:
@@ -87,17 +77,16 @@ async def list_images(
 ) -> Page[ImageRow]:
     """The images in the scope, with at least these columns (None: all).
 
-    `order` is a name in ORDERS; filters are those of `_CONDITIONS`.
+    `order` is a name in ORDERS; filters are those of `filters.given`.
     """
-    given = _given(scope, filters)
-    names = frozenset(given)
+    names, values = given(scope, filters)
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
-        return {None: await db.value(_count(names, False), **given)}
+        return {None: await db.value(_count(names, False), **values)}
 
     statement = _list(names, order, after is not None, False, columns)
-    counted = Count(_key("images", given), None, count)
-    return await fetch_page(db, statement, ORDERS[order], counted, first, after, **given)
+    counted = Count(_key("images", names, values), None, count)
+    return await fetch_page(db, statement, ORDERS[order], counted, first, after, **values)
 
 
 async def images_of_devices(
@@ -112,14 +101,13 @@ async def images_of_devices(
     **filters: Any,
 ) -> list[Page[ImageRow]]:
     """One page of images for each device, aligned with them, in one statement; with at least these columns."""
-    given = _given(scope, filters)
-    names = frozenset(given)
+    names, values = given(scope, filters)
 
     async def count(parents: Sequence[str | None]) -> dict[str | None, int]:
-        rows = await db.all(_count(names, True), parents=list(parents), **given)
+        rows = await db.all(_count(names, True), parents=list(parents), **values)
         return {row.parent_key: row["count"] for row in rows}
 
-    key = _key("device images", given)
+    key = _key("device images", names, values)
     statement = _list(names, order, after is not None, True, columns)
     return await fetch_pages(
         db,
@@ -129,9 +117,9 @@ async def images_of_devices(
         device_ids,
         first,
         after,
-        **given,
+        **values,
     )
 
 
-def _key(list_name: str, given: dict[str, Any]) -> Any:
-    return (list_name, tuple(sorted((name, str(value)) for name, value in given.items())))
+def _key(list_name: str, names: frozenset[str], values: dict[str, Any]) -> Any:
+    return (list_name, names, tuple(sorted((name, str(value)) for name, value in values.items())))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Interval, and_, bindparam, exists, false, func, literal, or_, select, true
+from sqlalchemy import Interval, and_, bindparam, exists, false, func, literal, or_, select, true, update
 from sqlalchemy.dialects.postgresql import TEXT, insert
 
 from domain.devices.wakes import ReportingDevice
 from domain.images.formats import CONTENT_TYPES
 from domain.images.models import ImageSource, ImageStatus, images
-from domain.kit.errors import Conflict
+from domain.kit.errors import Conflict, Unavailable
 from domain.kit.ids import new_id
 from domain.kit.scope import Scope
 from domain.kit.sql import Row, Statement
@@ -44,15 +44,17 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`image_id` is the first one's when this is a duplicate of it."""
+    """`image_id` is the first one's when this is a duplicate of it; `restored` says that it had been deleted."""
 
     image_id: str
     duplicate: bool
+    restored: bool = False
 
 
 class _Outcome(Row):
     duplicate_id: str | None
     duplicate_sha256: str | None
+    duplicate_deleted_at: datetime | None
 
 
 _INSERTED: dict[str, Any] = {
@@ -76,7 +78,7 @@ _same_bytes = and_(
     or_(bindparam("idempotency_key", type_=TEXT).is_(None), images.c.idempotency_key.is_(None)),
 )
 _duplicate = (
-    select(images.c.id, images.c.sha256)
+    select(images.c.id, images.c.sha256, images.c.deleted_at)
     .where(
         images.c.device_id == bindparam("device_id", type_=Id),
         or_(images.c.idempotency_key == bindparam("idempotency_key", type_=TEXT), _same_bytes),
@@ -102,10 +104,13 @@ _new = (
     .cte("new")
 )
 _ACCEPT = Statement(
-    select(_duplicate.c.id.label("duplicate_id"), _duplicate.c.sha256.label("duplicate_sha256"))
+    select(*(_duplicate.c[name].label(f"duplicate_{name}") for name in ("id", "sha256", "deleted_at")))
     .select_from(select(literal(True)).subquery().outerjoin(_duplicate, true()))
     .add_cte(_new),
     _Outcome,
+)
+_RESTORE = Statement(
+    update(images).where(images.c.id == bindparam("image")).values(deleted_at=None).returning(images.c.client_id)
 )
 
 
@@ -118,8 +123,8 @@ def blob_key(image_id: str, content_type: str, sha256: str, received_at: datetim
 async def accept_upload(tx: Transaction, scope: Scope, device: ReportingDevice, upload: Upload) -> Accepted:
     """Write the image of a device that is held, unless it is there already.
 
-    It is a duplicate when the device sent the same bytes within 24 hours, or the same idempotency key ever.
-    Raises Conflict when the key was used for other bytes.
+    It is a duplicate when the device sent the same bytes within 24 hours, or the same idempotency key ever; one
+    that was deleted since is there again. Raises Conflict when the key was used for other bytes.
     """
     outcome = await tx.one(
         _ACCEPT,
@@ -142,17 +147,43 @@ async def accept_upload(tx: Transaction, scope: Scope, device: ReportingDevice, 
     if outcome and duplicate:
         if outcome.duplicate_sha256 != upload.sha256:
             raise Conflict("This Idempotency-Key was used for another image.", code="IDEMPOTENCY_KEY_REUSED")
-        return Accepted(duplicate, True)
-    tx.enqueue(PROCESS_IMAGE, image_id=upload.image_id)
+        return await told_again(tx, scope, duplicate, outcome.duplicate_deleted_at)
+    tell_received(tx, scope, upload.image_id, device.client_id, device.id, ImageSource.DEVICE, upload.size)
+    return Accepted(upload.image_id, False)
+
+
+async def told_again(tx: Transaction, scope: Scope, image_id: str, deleted_at: datetime | None) -> Accepted:
+    """An image whose bytes were posted again: it is what it was, but if it was deleted, it no longer is."""
+    if deleted_at is None:
+        return Accepted(image_id, True)
+    row = await tx.one(_RESTORE, image=image_id)
+    if row is None:  # taken away for good since it was found: to tell of a duplicate would lose it
+        raise Unavailable("The first copy of this image was just removed: send it again.", retry_after=1)
+    subject = ("Image", image_id)
+    tx.emit(scope, "image.restored", client_id=row.client_id, subject=subject, reason="POSTED_AGAIN")
+    return Accepted(image_id, True, restored=True)
+
+
+def tell_received(
+    tx: Transaction,
+    scope: Scope,
+    image_id: str,
+    client_id: str,
+    device_id: str | None,
+    source: ImageSource,
+    size: int,
+) -> None:
+    """The event and the job of an image whose row was just written."""
+    tx.enqueue(PROCESS_IMAGE, image_id=image_id)
     tx.emit(
         scope,
         "image.received",
-        client_id=device.client_id,
-        subject=("Image", upload.image_id),
-        deviceId=device.id,
-        sizeBytes=upload.size,
+        client_id=client_id,
+        subject=("Image", image_id),
+        deviceId=device_id,
+        source=source.value,
+        sizeBytes=size,
     )
-    return Accepted(upload.image_id, False)
 
 
 def new_upload(
@@ -169,8 +200,8 @@ def new_upload(
     return Upload(image_id, content_type, size, sha256, key, received_at, device_captured_at, idempotency_key)
 
 
-def believable(claimed: datetime | None, received_at: datetime) -> datetime:
-    """The device's time when it can be true, else the server's: clocks of devices lie."""
-    if claimed is None or not received_at - _CLOCK_BEHIND <= claimed <= received_at + _CLOCK_AHEAD:
+def believable(claimed: datetime | None, received_at: datetime, *, sent_by_device: bool = True) -> datetime:
+    """The claimed time when it can be true, else the server's: clocks of devices lie. People post what is old."""
+    if claimed is None or claimed > received_at + _CLOCK_AHEAD:
         return received_at
-    return claimed
+    return received_at if sent_by_device and claimed < received_at - _CLOCK_BEHIND else claimed

@@ -49,21 +49,26 @@ class Row(asyncpg.Record):
 
 
 class Statement(Generic[R]):
-    """One SQL statement, compiled once. `row` is the class of what it yields."""
+    """One SQL statement, compiled once. `row` is the class of what it yields.
 
-    __slots__ = ("_constants", "_names", "row", "text")
+    `replanned` says that the best plan depends on the values so much that the server is to make one each time: with
+    its own plan for all values, a search for a rare word would read what suits a common one.
+    """
+
+    __slots__ = ("_constants", "_names", "replanned", "row", "text")
 
     @overload
-    def __init__(self: Statement[Row], expression: ClauseElement) -> None: ...
+    def __init__(self: Statement[Row], expression: ClauseElement, *, replanned: bool = False) -> None: ...
 
     @overload
-    def __init__(self, expression: ClauseElement, row: type[R]) -> None: ...
+    def __init__(self, expression: ClauseElement, row: type[R], *, replanned: bool = False) -> None: ...
 
-    def __init__(self, expression: ClauseElement, row: type[Any] = Row) -> None:
+    def __init__(self, expression: ClauseElement, row: type[Any] = Row, *, replanned: bool = False) -> None:
         compiled = cast(SQLCompiler, expression.compile(dialect=_DIALECT))
         if compiled.post_compile_params:
             raise TypeError("IN is expanded at each execution, this is compiled once: say `= ANY(array)`")
         self.row = row
+        self.replanned = replanned
         self.text = compiled.string
         self._names: list[str] = list(compiled.positiontup or [])
         self._constants = {
@@ -277,7 +282,7 @@ class _Lease:
 async def fetch(connection: Connection, statement: Statement[R], arguments: list[Any]) -> list[R]:
     """Run a statement on one connection. Raises Invalid for an id that is none, and for text with a NUL."""
     try:
-        rows: list[R] = await connection.fetch(statement.text, *arguments, record_class=statement.row)
+        rows: list[R] = await (_replanned if statement.replanned else _run)(connection, statement, arguments)
     except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError):
         raise Invalid("Text cannot hold the NUL character.") from None
     except asyncpg.DataError as error:
@@ -290,6 +295,17 @@ async def fetch(connection: Connection, statement: Statement[R], arguments: list
             raise Invalid("A number or a time is out of range.") from None
         raise (error.__cause__ if isinstance(error.__cause__, Invalid) else error) from None
     return rows
+
+
+async def _run(connection: Connection, statement: Statement[R], arguments: list[Any]) -> list[R]:
+    rows: list[R] = await connection.fetch(statement.text, *arguments, record_class=statement.row)
+    return rows
+
+
+async def _replanned(connection: Connection, statement: Statement[R], arguments: list[Any]) -> list[R]:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        return await _run(connection, statement, arguments)
 
 
 async def _prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -26,6 +26,7 @@ class Permission(StrEnum):
     DEVICES_WRITE = "devices:write"
     DEVICES_REPORT = "devices:report"
     IMAGES_READ = "images:read"
+    IMAGES_WRITE = "images:write"
     CONFIGS_READ = "configs:read"
     CONFIGS_CONTENT = "configs:content"
     CONFIGS_WRITE = "configs:write"
@@ -45,6 +46,7 @@ _VIEWER = _SIGNED_IN | {
 _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
     Permission.DEVICES_REPORT,
+    Permission.IMAGES_WRITE,
     Permission.CONFIGS_CONTENT,
     Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,

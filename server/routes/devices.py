@@ -1,28 +1,23 @@
 """The routes of devices: post a photo, post a heartbeat, and be told in the answer what to do next.
 
-A photo is streamed to the blob store while its hash is taken and its ends are looked at; the answer is
-given when bytes and row are safe. Nothing is decoded here.
+The answer to a photo is given when its bytes (see `intake.py`) and its row are safe.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import orjson
 from limits import RateLimitItem
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.devices.queries import device_by_key
 from domain.devices.wakes import Wake, WakeReport, hold_reporting_device, record_wakes
-from domain.images.formats import CONTENT_TYPES, Completeness, NotAnImage
-from domain.images.uploads import Accepted, Upload, accept_upload, new_upload
+from domain.images.formats import CONTENT_TYPES, NotAnImage
+from domain.images.uploads import Accepted, Upload, accept_upload
 from domain.kit.batches import Batches
-from domain.kit.blobs import Staged
 from domain.kit.correlation import correlation_id
-from domain.kit.errors import Denied, Invalid, NotFound, Refusal, Unavailable
+from domain.kit.errors import Denied, Invalid, NotFound, Refusal
 from domain.kit.limits import per_minute
 from domain.kit.scope import SYSTEM, Scope
 from domain.kit.transactions import transaction
@@ -31,10 +26,10 @@ from domain.wakes.exchange import Arrival, check_in, exchange
 from resolvers.context import Services
 from server import metrics
 from server.errors import HttpProblem
-from server.routes.bodies import ImageBody
 from server.routes.declared import Answer, Body, Declaration, DeclaredRoute, Parameter, obj
+from server.routes.intake import Intake, told, unusable
 from server.routes.vitals import Report, read_report
-from server.routes.words import METADATA, NEXT, PHOTO_HEADERS, REPORT, REPORT_HEADERS
+from server.routes.words import ACCEPTED, METADATA, NEXT, PHOTO_HEADERS, REPORT, REPORT_HEADERS
 from server.settings import Settings
 
 _MAX_HEARTBEAT = 16 * 1024
@@ -43,12 +38,11 @@ _MAX_HEARTBEAT = 16 * 1024
 class DeviceRoutes:
     """The routes, with the parts of the server that they use."""
 
-    def __init__(self, settings: Settings, services: Services) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, services: Services, intake: Intake) -> None:
         self._services = services
         self._limit: RateLimitItem = per_minute(settings.device_reports_per_minute, "device reports")
         self._awake = services.presence.awake
-        self._uploading = asyncio.Semaphore(settings.uploads_at_once)
+        self._intake = intake
         self._check_ins = Batches(self._check_in, key=lambda arrival: arrival.device_id)
 
     def routes(self) -> list[DeclaredRoute]:
@@ -65,8 +59,7 @@ class DeviceRoutes:
             metrics.uploads.labels(error.code).inc()
             raise
         metrics.uploads.labels("duplicate" if accepted.duplicate else "accepted").inc()
-        body = {"imageId": accepted.image_id, "duplicate": accepted.duplicate, "next": following}
-        return _json(body, 200 if accepted.duplicate else 201)
+        return _json({**told(accepted), "next": following}, 200 if accepted.duplicate else 201)
 
     async def post_heartbeat(self, request: Request) -> Response:
         """200 with what to do next."""
@@ -97,69 +90,32 @@ class DeviceRoutes:
         return principal.scope, device_id
 
     async def _receive(self, request: Request) -> tuple[Accepted, dict[str, Any]]:
-        scope, device_id = await self.reporter(request)
-        body = ImageBody(request, self._settings.upload_max_bytes)
-        if self._uploading.locked():
-            raise Unavailable("Too many uploads at once.", code="BUSY", retry_after=5)
-        async with self._uploading:
-            try:
-                return await self._store(request, scope, device_id, body)
-            except NotAnImage as error:
-                raise await self._failed(scope, device_id, request, error.code, error.message) from None
-            except ClientDisconnect:
-                raise await self._failed(
-                    scope, device_id, request, "CUT_OFF", "the connection ended in the middle"
-                ) from None
-
-    async def _store(
-        self, request: Request, scope: Scope, device_id: str, body: ImageBody
-    ) -> tuple[Accepted, dict[str, Any]]:
         """The image and what its device is to do next."""
-        async with _staging(self._services.blobs.stage()) as staged:
-            content_type = await _stream(body.chunks(), staged)
-            report = read_report(request.headers, body.metadata)
-            idempotency_key = _idempotency_key(request.headers)
-            uploads: list[Upload] = []
-
-            def key(sha256: str) -> str:
-                if report.sha256 not in (None, sha256):
-                    raise NotAnImage("DIGEST_MISMATCH", "the bytes do not have the digest that was sent")
-                upload = new_upload(
-                    content_type=content_type,
-                    size=staged.size,
-                    sha256=sha256,
-                    device_captured_at=report.captured_at,
-                    idempotency_key=idempotency_key,
+        scope, device_id = await self.reporter(request)
+        body = self._intake.body(request)
+        async with self._intake.place():
+            try:
+                upload, report = await self._intake.store(
+                    request, body, lambda: read_report(request.headers, body.metadata)
                 )
-                uploads.append(upload)
-                return upload.blob_key
-
-            await staged.commit(key)
-        return await self._accept(scope, device_id, uploads[0], report)
+            except NotAnImage as error:
+                await self._failed(scope, device_id, request, error)
+                raise unusable(error) from None
+            return await self._accept(scope, device_id, upload, report)
 
     async def _accept(
         self, scope: Scope, device_id: str, upload: Upload, report: Report
     ) -> tuple[Accepted, dict[str, Any]]:
-        blobs = self._services.blobs
-        try:
-            async with transaction(self._services.database) as tx:
-                device = await hold_reporting_device(tx, scope, device_id)
-                accepted = await accept_upload(tx, scope, device, upload)
-                wake = Wake(scope, device, replace(report.wake, uploaded=True))
-                answers = await exchange(tx, scope, [wake], captured=not accepted.duplicate, awake=self._awake)
-        except Unavailable:
-            raise  # perhaps it was committed all the same: a blob too many is swept, one too few is a loss
-        except Refusal:
-            await blobs.delete_many([upload.blob_key])
-            raise
-        if accepted.duplicate:
-            await blobs.delete_many([upload.blob_key])
-        else:
-            metrics.upload_bytes.inc(upload.size)
+        async with self._intake.naming(upload), transaction(self._services.database) as tx:
+            device = await hold_reporting_device(tx, scope, device_id)
+            accepted = await accept_upload(tx, scope, device, upload)
+            wake = Wake(scope, device, replace(report.wake, uploaded=True))
+            answers = await exchange(tx, scope, [wake], captured=not accepted.duplicate, awake=self._awake)
+        await self._intake.settle(upload, duplicate=accepted.duplicate)
         return accepted, answers[device_id]
 
-    async def _failed(self, scope: Scope, device_id: str, request: Request, code: str, message: str) -> Invalid:
-        """Count a failed upload; returns what to tell the device."""
+    async def _failed(self, scope: Scope, device_id: str, request: Request, error: NotAnImage) -> None:
+        """Count a failed upload."""
         try:
             said = read_report(request.headers, {}).wake
         except Invalid:
@@ -168,34 +124,7 @@ class DeviceRoutes:
             device = await hold_reporting_device(tx, scope, device_id)
             wake = Wake(scope, device, replace(said, uploaded=False))
             await record_wakes(tx, scope, [wake], awake=self._awake)
-            wake.emit(tx, "device.upload_failed", code=code, message=message)
-        return Invalid(f"This cannot be used: {message}.", code=code)
-
-
-@asynccontextmanager
-async def _staging(staged: Staged) -> AsyncIterator[Staged]:
-    """Discards what was staged unless it was committed without an error."""
-    try:
-        yield staged
-    except BaseException:
-        await staged.discard()
-        raise
-
-
-async def _stream(chunks: AsyncIterator[bytes], staged: Staged) -> str:
-    """Write an image away; returns its content type. Raises NotAnImage."""
-    completeness = Completeness()
-    async for chunk in chunks:
-        completeness.feed(chunk)
-        await staged.write(chunk)
-    return completeness.finish()
-
-
-def _idempotency_key(headers: Mapping[str, str]) -> str | None:
-    key = headers.get("idempotency-key")
-    if key is not None and not (1 <= len(key) <= 255 and key.isprintable()):
-        raise Invalid("An Idempotency-Key has 1 to 255 printable characters.", code="BAD_IDEMPOTENCY_KEY")
-    return key
+            wake.emit(tx, "device.upload_failed", code=error.code, message=error.message)
 
 
 async def _small_object(request: Request) -> dict[str, Any]:
@@ -227,7 +156,7 @@ _FORM = {
     "properties": {"image": _BINARY, "metadata": METADATA},
     "required": ["image"],
 }
-_TAKEN = obj("Taken", imageId={"type": "string", "format": "uuid"}, duplicate={"type": "boolean"}, next=NEXT)
+_TAKEN = obj("Taken", **ACCEPTED, next=NEXT)
 _TOLD = obj("Told", next=NEXT)
 _COMMON_PROBLEMS = {
     403: ("OTHER_DEVICE", "DEVICE_DISABLED"),

@@ -15,6 +15,7 @@ the server's log; send your own to choose it.
 """
 TAGS = {
     "Devices": "What a device calls. Its token opens only that device; a client's token opens all of the client's.",
+    "Images": "For people and their programs.",
     "Media": "Bytes behind signed links.",
     "Operations": "For probes, for monitoring and for people.",
 }

@@ -45,10 +45,20 @@ def read_report(headers: Mapping[str, str], metadata: Mapping[str, Any]) -> Repo
         command_results=_command_results(said),
         update=_update(said),
     )
+    return Report(wake, *_claims(headers, said))
+
+
+def read_claims(headers: Mapping[str, str], said: Mapping[str, Any]) -> tuple[datetime | None, str | None]:
+    """When a photo was taken and the SHA-256 of its bytes in hex, by anybody; `said` goes before the headers."""
+    names = ("capturedAt", "sha256")
+    return _claims(headers, {name: said.get(name, headers.get(WORDS[name].header)) for name in names})
+
+
+def _claims(headers: Mapping[str, str], said: Mapping[str, Any]) -> tuple[datetime | None, str | None]:
     # A Content-Digest is that of the whole body, which of a form is more than the image.
     is_form = headers.get("content-type", "").lower().startswith("multipart/")
     content_digest = None if is_form else headers.get("content-digest")
-    return Report(wake, _moment(said, "capturedAt"), _hash(said, content_digest))
+    return _moment(said, "capturedAt"), _hash(said, content_digest)
 
 
 def _vitals(said: Mapping[str, Any]) -> Vitals:

@@ -98,8 +98,7 @@ _CONFIG_VERSION = Parameter(
     name="X-Config-Version", where="header", description="The version of the config that it runs.", schema=_VERSION
 )
 REPORT_HEADERS = (*(word.parameter for word in _OF_WAKES.values()), _CONFIG_VERSION)
-PHOTO_HEADERS = (
-    *REPORT_HEADERS,
+PHOTO_CLAIMS = (
     *(word.parameter for word in _OF_PHOTOS.values()),
     Parameter(
         name="Content-Digest",
@@ -113,6 +112,13 @@ PHOTO_HEADERS = (
         schema={"type": "string", "minLength": 1, "maxLength": 255},
     ),
 )
+PHOTO_HEADERS = (*REPORT_HEADERS, *PHOTO_CLAIMS)
+
+ACCEPTED: dict[str, Schema] = {
+    "imageId": {"type": "string", "format": "uuid"},
+    "duplicate": {"type": "boolean", "description": "It was there already, and this is its id."},
+    "restored": {"type": "boolean", "description": "It was there already, deleted, and no longer is."},
+}
 
 _COMMAND = obj(
     "Command",
