@@ -14,6 +14,7 @@ import domain.events.models
 import domain.idempotency.models
 import domain.images.models
 import domain.kit.transactions
+import domain.storage.models
 import domain.users.models  # noqa: F401 - each fills the metadata
 from domain.kit.tables import metadata
 
