@@ -17,6 +17,7 @@ from domain.kit.blobs import BlobStore, LinkSigner
 from domain.kit.blobs.folder import FolderStore
 from domain.kit.blobs.places import Place, S3Place
 from domain.kit.sql import Database
+from domain.storage.sweeps import SweepPolicy
 from server.settings import PREFIX, Settings, SettingsError
 
 
@@ -56,6 +57,12 @@ def presence_policy(settings: Settings) -> PresencePolicy:
         lost_after=settings.presence_lost_after_wakes,
         inactive_after=timedelta(days=settings.device_inactivity_days),
         marked_inactive_after=timedelta(days=settings.mark_inactive_after_days),
+    )
+
+
+def sweep_policy(settings: Settings) -> SweepPolicy:
+    return SweepPolicy(
+        every=timedelta(hours=settings.storage_sweep_hours), grace=timedelta(hours=settings.storage_grace_hours)
     )
 
 

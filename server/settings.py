@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     media_links: Literal["here", "direct"] = Field(
         "here", description="Where links to images lead: to this server, or directly to the S3 server."
     )
+    storage_sweep_hours: int = Field(
+        24, ge=0, description="So often blobs that no row names are taken away; 0: only when asked for."
+    )
+    storage_grace_hours: int = Field(
+        24, ge=1, description="Blobs are that old before it counts that no row names them."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0` for every network interface.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     public_url: str | None = Field(

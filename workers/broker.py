@@ -17,6 +17,7 @@ from workers.waking import WakingBroker
 
 UPLOADS = "uploads"
 VARIANTS = "variants"
+STORAGE = "storage"
 
 _log = structlog.get_logger(__name__)
 

@@ -3,6 +3,7 @@
 The row holds the lease and the attempts, so a message that comes twice, late or never changes nothing.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
@@ -24,7 +25,7 @@ SWEEP_STORAGE = "sweep_storage"
 MAX_ATTEMPTS = 3
 MAX_SHARE = 0.1
 BACKUP_LOCK = 5_704_911_303
-"""The advisory lock of a backup that holds blobs, too. Who takes blobs away shares it while it looks what may go."""
+"""The advisory lock of a backup that holds blobs, too. Who takes blobs away shares it while it looks."""
 _LEASE = text("interval '90 seconds'")
 
 _s = storage_sweeps.c
@@ -111,6 +112,14 @@ _DUE = Statement(
     )
 )
 _MAY_TAKE = Statement(select(func.pg_try_advisory_xact_lock_shared(bindparam("lock", type_=BigInteger))))
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPolicy:
+    """How often the store is swept by itself (zero: never), and how old a blob is that nobody will name any more."""
+
+    every: timedelta
+    grace: timedelta
 
 
 class Lost(Exception):
