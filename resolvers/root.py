@@ -17,6 +17,7 @@ from resolvers.image_changes import ImageMutation, ImageSettingsQuery
 from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
 from resolvers.platform import PlatformQuery
+from resolvers.storage import StorageMutation, StorageQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
@@ -41,6 +42,7 @@ class Query(
     EventQuery,
     AuditQuery,
     PlatformQuery,
+    StorageQuery,
 ):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
@@ -54,6 +56,7 @@ class Mutation(
     DeviceCommandMutation,
     ConfigMutation,
     ImageMutation,
+    StorageMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 

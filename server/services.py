@@ -5,13 +5,23 @@ from contextlib import asynccontextmanager
 
 from domain.events.feed import Feed
 from domain.idempotency.commands import Keeper
+from domain.kit.blobs.places import S3Place
 from domain.kit.limits import Limiter, per_minute
+from domain.storage.models import StoreKind
 from domain.users.authentication import Authenticator
 from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
 from server.health import Health
 from server.platform import PlatformReports
-from server.process import blob_store, connect_database, connect_redis, derived_key, link_signer, presence_policy
+from server.process import (
+    blob_store,
+    connect_database,
+    connect_redis,
+    derived_key,
+    link_signer,
+    presence_policy,
+    sweep_policy,
+)
 from server.settings import Settings
 
 
@@ -45,6 +55,8 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
             presence=presence_policy(settings),
             authenticator=Authenticator(database, derived_key(settings, "access tokens")),
             platform=PlatformReports(settings, database, redis, Health(database, redis, blobs)),
+            sweeping=sweep_policy(settings),
+            store_kind=StoreKind.S3 if isinstance(settings.storage, S3Place) else StoreKind.FOLDER,
         )
     finally:
         await feed.stop()

@@ -10,6 +10,13 @@ from domain.kit.sql import Row
 from domain.kit.tables import NOW, Id, Json, Moment, id_column, metadata, one_of, text_column
 
 
+class StoreKind(StrEnum):
+    """What holds the bytes."""
+
+    FOLDER = "FOLDER"
+    S3 = "S3"
+
+
 class SweepStatus(StrEnum):
     """QUEUED and RUNNING are under way. REFUSED: a brake held it, and nothing was taken; FAILED: it did not come to
     an end.

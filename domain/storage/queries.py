@@ -12,7 +12,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, paged
 from domain.kit.scope import Scope
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
-from domain.storage.models import SweepRow, storage_sweeps
+from domain.storage.models import StoreKind, SweepRow, storage_sweeps
 from domain.storage.references import BLOB_REFERENCES, BlobReference, named
 
 _s = storage_sweeps.c
@@ -50,6 +50,16 @@ class ClientUse:
     kinds: list[KindUse]
 
 
+@dataclass(frozen=True, slots=True)
+class StorageView:
+    """What is stored: as the database has it, and as a sweep found it."""
+
+    store: StoreKind
+    kinds: list[KindUse]
+    clients: list[ClientUse]
+    swept: SweepRow | None
+
+
 def _use_of(reference: BlobReference, scoped: bool) -> Select[tuple[str, str, int, int]]:
     size = cast(null(), BigInteger) if reference.size is None else cast(func.sum(reference.size), BigInteger)
     query = select(
@@ -70,6 +80,13 @@ def _use_of(reference: BlobReference, scoped: bool) -> Select[tuple[str, str, in
 @lru_cache(maxsize=2)
 def _use(scoped: bool) -> Statement[UseRow]:
     return Statement(union_all(*(_use_of(reference, scoped) for reference in BLOB_REFERENCES)), UseRow)
+
+
+async def storage_view(db: Runner, scope: Scope, store: StoreKind, *, largest: int) -> StorageView:
+    """What there is in the scope, with so many clients. Only whom the whole platform is shown is told of sweeps."""
+    use = await storage_use(db, scope)
+    swept = await newest_measurement(db, scope) if scope.client_id is None else None
+    return StorageView(store, added_up(use), use[:largest], swept)
 
 
 async def storage_use(db: Runner, scope: Scope) -> list[ClientUse]:

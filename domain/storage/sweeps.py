@@ -116,7 +116,7 @@ _MAY_TAKE = Statement(select(func.pg_try_advisory_xact_lock_shared(bindparam("lo
 
 @dataclass(frozen=True, slots=True)
 class SweepPolicy:
-    """How often the store is swept by itself (zero: never), and how old a blob is that nobody will name any more."""
+    """How often the store is swept by itself (zero: never), and from which age on a blob must have a name."""
 
     every: timedelta
     grace: timedelta
