@@ -17,6 +17,7 @@ import domain.idempotency.models
 import domain.images.models
 import domain.kit.transactions
 import domain.scenes.models
+import domain.storage.models
 import domain.users.models  # noqa: F401 - each fills the metadata
 from domain.kit.tables import metadata
 

@@ -17,6 +17,8 @@ from domain.kit.limits import Limiter
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
 from domain.kit.transactions import Transaction, transaction
+from domain.storage.models import StoreKind
+from domain.storage.sweeps import SweepPolicy
 from domain.users.authentication import Authenticator, revokes
 from domain.users.principals import Principal
 from domain.users.sessions import SessionPolicy
@@ -51,6 +53,8 @@ class Services:
     platform: Platform
     generation: GenerationPolicy
     upload_max_bytes: int
+    sweeping: SweepPolicy
+    store_kind: StoreKind
 
 
 @dataclass(slots=True)

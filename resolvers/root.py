@@ -21,6 +21,7 @@ from resolvers.local_storage import LocalStorageMutation
 from resolvers.plans import attach_hints
 from resolvers.platform import PlatformQuery
 from resolvers.scenes import SceneMutation, SceneQuery
+from resolvers.storage import StorageMutation, StorageQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
@@ -51,6 +52,7 @@ class Query(
     EventQuery,
     AuditQuery,
     PlatformQuery,
+    StorageQuery,
 ):
     """Read. Lists are Relay connections; ids are unique across all types."""
 
@@ -68,6 +70,7 @@ class Mutation(
     SceneMutation,
     LocalStorageMutation,
     ImageMutation,
+    StorageMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 

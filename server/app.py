@@ -28,7 +28,7 @@ from server.graphql.websocket import WebSocketEndpoint
 from server.health import Health
 from server.logs import configure_logs
 from server.platform import api_details
-from server.process import blob_store, connect_redis, link_signer
+from server.process import connect_redis, link_signer
 from server.routes.configs import ConfigRoutes
 from server.routes.declared import DeclaredRoute
 from server.routes.devices import DeviceRoutes
@@ -96,7 +96,7 @@ def _rest_routes(settings: Settings, services: Services, health: Health, fanout:
         *ConfigRoutes(services, devices.reporter).routes(),
         *FirmwareRoutes(settings, services).routes(),
         *ImportRoutes(settings, services).routes(),
-        *MediaRoutes(blob_store(settings), link_signer(settings), Variants(services.database)).routes(),
+        *MediaRoutes(services.blobs, link_signer(settings), Variants(services.database)).routes(),
         *OperationRoutes(services, health, fanout).routes(),
         *(graphiql.routes() if settings.explorable else []),
     ]

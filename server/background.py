@@ -14,7 +14,7 @@ from server import metrics, telemetry
 from server.announce import announced
 from server.generation import generation_lease, generation_provider
 from server.logs import configure_logs
-from server.process import blob_store, connect_database, connect_redis, presence_policy
+from server.process import blob_store, connect_database, connect_redis, presence_policy, sweep_policy
 from server.settings import Settings
 from workers.broker import GENERATION, make_broker
 from workers.process import WorkerParts
@@ -37,6 +37,7 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
     import workers.generation  # noqa: PLC0415 - actors register with the broker that is set by now
+    import workers.storage  # noqa: PLC0415
     import workers.uploads  # noqa: PLC0415
     import workers.variants  # noqa: F401, PLC0415
 
@@ -122,7 +123,9 @@ async def run_relay(settings: Settings) -> None:
     # One holds the leadership and listens; the others move the outbox and run the schedule meanwhile.
     database = await connect_database(settings, "relay", at_least=3)
     redis = connect_redis(settings)
-    schedule = partial(Schedule, database, presence_policy(settings), settings.telemetry_kept)
+    schedule = partial(
+        Schedule, database, presence_policy(settings), settings.telemetry_kept, sweep_policy(settings)
+    )
     relay = Relay(database, redis, broker, settings.redis_namespace, schedule, recorded=metrics.events.inc)
     with announced(settings, "relay", lambda: {"leader": relay.leads}):
         await _until_stopped(relay)

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from domain.events.log import BacklogRow, backlog
+from domain.kit.blobs.places import FolderPlace
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
 from domain.platform.queries import database_clock
@@ -39,7 +40,7 @@ _KINDS = ("worker", "relay")
 _ACTIONS = {
     "database": "Look at PostgreSQL's log, and at QM_DATABASE_URL.",
     "redis": "Start Redis, or correct QM_REDIS_URL. Nothing is lost meanwhile: jobs wait in the database.",
-    "storage": "See that the folder of QM_STORAGE_URL is there, writable and not full.",
+    "storage": "See that the folder or bucket of QM_STORAGE_URL is there, writable and not full.",
     "migrations": "Run `quartermaster migrate` with this version, then restart the processes of older ones.",
     "relay": "See that a relay runs (`workers` lists it) and what its log says.",
 }
@@ -100,7 +101,8 @@ async def _compared(database: Database, scope: Scope) -> tuple[ClockComparison, 
 
 def _disks(settings: Settings) -> list[DiskSpace]:
     found = []
-    for folder in dict.fromkeys((settings.storage_folder, settings.data_dir)):
+    stored = [settings.storage.folder] if isinstance(settings.storage, FolderPlace) else []
+    for folder in dict.fromkeys((*stored, settings.data_dir)):
         there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
         use = shutil.disk_usage(there)
         found.append(DiskSpace(path=str(folder.absolute()), total_bytes=use.total, free_bytes=use.free))

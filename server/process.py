@@ -15,9 +15,12 @@ from redis.backoff import NoBackoff
 from domain.devices.presence import PresencePolicy
 from domain.generation.prompts import GenerationPolicy
 from domain.generation.providers import DEFAULT_MODELS
-from domain.kit.blobs import FolderStore, LinkSigner
+from domain.kit.blobs import BlobStore, LinkSigner
+from domain.kit.blobs.folder import FolderStore
+from domain.kit.blobs.places import Place, S3Place
 from domain.kit.limits import per_minute
 from domain.kit.sql import Database
+from domain.storage.sweeps import SweepPolicy
 from server.settings import PREFIX, Settings, SettingsError
 
 
@@ -31,8 +34,23 @@ def link_signer(settings: Settings) -> LinkSigner:
     return LinkSigner(derived_key(settings, "media links"), settings.url)
 
 
-def blob_store(settings: Settings) -> FolderStore:
-    return FolderStore(settings.storage_folder, link_signer(settings))
+def blob_store(settings: Settings, place: Place | None = None) -> BlobStore:
+    """The store at a place; that of the settings when none is given."""
+    place = place or settings.storage
+    if isinstance(place, S3Place):
+        return _s3_store(settings, place)
+    return FolderStore(place.folder, link_signer(settings))
+
+
+def _s3_store(settings: Settings, place: S3Place) -> BlobStore:
+    from domain.kit.blobs.presigned import Credentials  # noqa: PLC0415
+    from domain.kit.blobs.s3 import S3Store  # noqa: PLC0415 - boto3 is large, and folder storage does without it
+
+    credentials = None
+    if settings.s3_access_key and settings.s3_secret_key:
+        credentials = Credentials(settings.s3_access_key, settings.s3_secret_key)
+    direct = settings.media_links == "direct"
+    return S3Store(place, link_signer(settings), credentials=credentials, direct=direct)
 
 
 def presence_policy(settings: Settings) -> PresencePolicy:
@@ -54,6 +72,12 @@ def generation_policy(settings: Settings) -> GenerationPolicy:
         images_limit=per_minute(settings.generations_per_minute, "generated images"),
         scenes_limit=per_minute(settings.scenes_per_minute, "generated scenes"),
         scene_lifetime=timedelta(days=settings.scene_days),
+    )
+
+
+def sweep_policy(settings: Settings) -> SweepPolicy:
+    return SweepPolicy(
+        every=timedelta(hours=settings.storage_sweep_hours), grace=timedelta(hours=settings.storage_grace_hours)
     )
 
 

@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 
 from domain.events.feed import Feed
 from domain.idempotency.commands import Keeper
+from domain.kit.blobs.places import S3Place
 from domain.kit.limits import Limiter, per_minute
+from domain.storage.models import StoreKind
 from domain.users.authentication import Authenticator
 from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
@@ -19,6 +21,7 @@ from server.process import (
     generation_policy,
     link_signer,
     presence_policy,
+    sweep_policy,
 )
 from server.settings import Settings
 
@@ -55,8 +58,11 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
             generation=generation_policy(settings),
             upload_max_bytes=settings.upload_max_bytes,
             platform=PlatformReports(settings, database, redis, Health(database, redis, blobs)),
+            sweeping=sweep_policy(settings),
+            store_kind=StoreKind.S3 if isinstance(settings.storage, S3Place) else StoreKind.FOLDER,
         )
     finally:
         await feed.stop()
         await redis.aclose()
+        await blobs.close()
         await database.close()

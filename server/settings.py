@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from domain.kit.blobs.places import FolderPlace, Place, S3Place, read_place
+
 PREFIX = "QM_"
 _MIN_SECRET = 32
 
@@ -40,7 +42,22 @@ class Settings(BaseSettings):
         description="Begins every key and channel in Redis, so that several servers may share it.",
     )
     storage_url: str | None = Field(
-        None, description="`folder:///absolute/path`. Absent: the folder `storage` in QM_DATA_DIR."
+        None,
+        description="`folder:///absolute/path` or `s3://bucket/prefix?endpoint=https://host&region=name`; options "
+        "`style=path|virtual` and `public_endpoint`. Absent: the folder `storage` in QM_DATA_DIR.",
+    )
+    s3_access_key: str | None = Field(
+        None, description="Of s3:// storage. Absent: where AWS's own tools look for keys.", repr=False
+    )
+    s3_secret_key: str | None = Field(None, description="The other half of QM_S3_ACCESS_KEY.", repr=False)
+    media_links: Literal["here", "direct"] = Field(
+        "here", description="Where links to images lead: to this server, or directly to the S3 server."
+    )
+    storage_sweep_hours: int = Field(
+        24, ge=0, description="So often blobs that no row names are taken away; 0: only when asked for."
+    )
+    storage_grace_hours: int = Field(
+        24, ge=1, description="Blobs are that old before it counts that no row names them."
     )
     host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0` for every network interface.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
@@ -161,8 +178,8 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _storage(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("folder:///"):
-            raise ValueError("it looks like folder:///absolute/path")
+        if value is not None:
+            read_place(value)
         return value
 
     @field_validator("public_url", "otel_endpoint", "generation_base_url")
@@ -223,6 +240,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}GENERATION_API_KEY is required beside {PREFIX}GENERATION_PROVIDER={provider}"
             )
+        if (self.s3_access_key is None) != (self.s3_secret_key is None):
+            raise ValueError(f"{PREFIX}S3_ACCESS_KEY and {PREFIX}S3_SECRET_KEY are given together or not at all")
+        if self.media_links == "direct" and not isinstance(self.storage, S3Place):
+            raise ValueError(f"{PREFIX}MEDIA_LINKS=direct needs an s3:// address in {PREFIX}STORAGE_URL")
         if self.trusted_documents_only and self.trusted_documents is None:
             raise ValueError(f"{PREFIX}TRUSTED_DOCUMENTS is required beside {PREFIX}TRUSTED_DOCUMENTS_ONLY")
         return self
@@ -240,8 +261,8 @@ class Settings(BaseSettings):
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
-    def storage_folder(self) -> Path:
-        return Path(urlsplit(self.storage_url).path) if self.storage_url else self.data_dir / "storage"
+    def storage(self) -> Place:
+        return read_place(self.storage_url) if self.storage_url else FolderPlace(self.data_dir / "storage")
 
     @property
     def metrics_folder(self) -> Path:

@@ -21,6 +21,8 @@ from migrations import upgrade
 from server.embedded import running
 from tests.support.api import Api, Organisation
 from tests.support.stack import Stack
+from tests.support.stores import keys_of
+from tests.support.swift import S3Server, s3_server, why_not
 
 _POSTGRES, _REDIS = "QM_TESTS_DATABASE_URL", "QM_TESTS_REDIS_URL"
 _TEMPLATE = "qm_template"
@@ -66,7 +68,12 @@ def database_url(worker_name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(database_url: str, worker_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(folder_stack: Stack) -> Stack:
+    return folder_stack
+
+
+@pytest.fixture(scope="session")
+def folder_stack(database_url: str, worker_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`quartermaster serve`, for all tests of this pytest worker."""
     with Stack.started(
         tmp_path_factory.mktemp("data"),
@@ -98,6 +105,28 @@ def stack_of(worker_name: str, tmp_path_factory: pytest.TempPathFactory) -> Stac
         return Stack.started(tmp_path_factory.mktemp("data"), **{**given, **settings})
 
     return start
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server of this pytest worker, started when the first test asks for it."""
+    folder = tmp_path_factory.mktemp("s3")
+    if reason := why_not(folder):
+        pytest.skip(reason)
+    with s3_server(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["folder", "s3"])
+def either_stack(request: pytest.FixtureRequest, stack_of: StackOf) -> Iterator[Stack]:
+    """The server on each kind of storage, for modules whose `stack` this is."""
+    if request.param == "folder":
+        yield request.getfixturevalue("folder_stack")
+        return
+    server: S3Server = request.getfixturevalue("s3")
+    url = server.url(f"images-{uuid.uuid4().hex[:8]}/some/prefix")
+    with stack_of(QM_STORAGE_URL=url, QM_INTROSPECTION="true", **keys_of(server)) as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from workers.waking import WakingBroker
 UPLOADS = "uploads"
 GENERATION = "generation"
 VARIANTS = "variants"
+STORAGE = "storage"
 
 _log = structlog.get_logger(__name__)
 

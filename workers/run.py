@@ -33,6 +33,7 @@ class _Parts(dramatiq.Middleware):
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
         if self.failure is None:
             # Before the middleware that stops the loop: what comes later in the list is ended first.
+            wait_for(parts().blobs.close())
             wait_for(parts().database.close())
             install(None)
 

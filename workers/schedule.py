@@ -26,6 +26,7 @@ from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
 from domain.kit.transactions import transaction
 from domain.scenes.commands import SWEPT_AT_ONCE, sweep_scenes
+from domain.storage.sweeps import SweepPolicy, begin_due_sweep, resend_overdue_sweeps
 from domain.users.sessions import delete_ended_sessions
 
 _SESSIONS_KEPT = timedelta(days=30)
@@ -36,10 +37,13 @@ _log = structlog.get_logger(__name__)
 class Schedule:
     """Runs each job at its interval, never twice at a time, and once at the start."""
 
-    def __init__(self, database: Database, presence: PresencePolicy, telemetry_kept: timedelta) -> None:
+    def __init__(
+        self, database: Database, presence: PresencePolicy, telemetry_kept: timedelta, sweeping: SweepPolicy
+    ) -> None:
         self._database = database
         self._presence = presence
         self._telemetry_kept = telemetry_kept
+        self._sweeping = sweeping
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
 
     async def __aenter__(self) -> "Schedule":
@@ -49,6 +53,8 @@ class Schedule:
             (self._resend_overdue_generations, timedelta(seconds=2)),
             (self._expire_device_commands, timedelta(seconds=10)),
             (self._advance_rollouts, timedelta(seconds=5)),
+            (self._resend_overdue_sweeps, timedelta(seconds=30)),
+            (self._begin_due_sweep, timedelta(minutes=10)),
             (self._make_partitions, timedelta(hours=6)),
             (self._mark_overdue_configs, timedelta(minutes=1)),
             (self._sweep_presence, timedelta(minutes=1)),
@@ -105,6 +111,15 @@ class Schedule:
     async def _advance_rollouts(self) -> None:
         async with transaction(self._database) as tx:
             await advance_rollouts(tx, SYSTEM)
+
+    async def _resend_overdue_sweeps(self) -> None:
+        async with transaction(self._database) as tx:
+            await resend_overdue_sweeps(tx, SYSTEM)
+
+    async def _begin_due_sweep(self) -> None:
+        if self._sweeping.every:
+            async with transaction(self._database) as tx:
+                await begin_due_sweep(tx, SYSTEM, every=self._sweeping.every, grace=self._sweeping.grace)
 
     async def _make_partitions(self) -> None:
         for table in (events, device_telemetry):

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Column, Identity, Table, Text, bindparam, func, literal_column, select
@@ -81,6 +82,10 @@ class Transaction(Runner):
 
     async def _fetch(self, statement: Statement[R], arguments: list[Any]) -> list[R]:
         return await fetch(self._connection, statement, arguments)
+
+    async def load(self, table: str, path: Path) -> None:
+        """Fill a table with the lines of a file, in the text format of COPY."""
+        await self._connection.copy_to_table(table, source=path, timeout=600)
 
     def emit(
         self, scope: Scope, type: str, *, client_id: str | None, subject: tuple[str, str], **data: Any

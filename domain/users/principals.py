@@ -37,6 +37,7 @@ class Permission(StrEnum):
     EVENTS_READ = "events:read"
     AUDIT_READ = "audit:read"
     PLATFORM_READ = "platform:read"
+    PLATFORM_WRITE = "platform:write"
 
 
 _SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}

@@ -1,7 +1,7 @@
 """A file as an answer, in whole or by `Range`, whose refusals are problem documents like everybody's."""
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import problem
@@ -19,6 +19,13 @@ _REFUSALS = {
 }
 
 
+def refused_range(status: int, size: int | None = None) -> Response:
+    """The problem document of a Range that is malformed (400), or beyond the end of `size` bytes (416)."""
+    code, words = _REFUSALS[status]
+    headers = {"Content-Range": f"bytes */{size}"} if status == 416 else None
+    return problem(status, code, words, headers=headers)
+
+
 class FileAnswer(FileResponse):
     """Starlette's, but for its refusals, which are plain text there."""
 
@@ -30,9 +37,8 @@ class FileAnswer(FileResponse):
             if message["type"] == "http.response.start" and message["status"] in _REFUSALS:
                 refused = True
                 size = MutableHeaders(scope=message).get("content-range")
-                code, words = _REFUSALS[message["status"]]
-                headers = {"Content-Range": size} if size else None
-                await problem(message["status"], code, words, headers=headers)(scope, receive, send)
+                total = int(size.rpartition("/")[2]) if size else None
+                await refused_range(message["status"], total)(scope, receive, send)
             elif not refused:
                 await send(message)
 

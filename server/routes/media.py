@@ -1,30 +1,26 @@
-"""`/media/…`: the bytes of folder storage, for whoever holds a signed link."""
+"""`/media/…`: the bytes of the blob store, for whoever holds a signed link."""
 
 import asyncio
 import base64
-import os
 import re
-import stat
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.images.models import VariantStatus
 from domain.images.variants import ask_variant, variant_of_key, variant_status
-from domain.kit.blobs import FolderStore, LinkSigner
-from domain.kit.errors import Denied, NotFound, Unavailable
+from domain.kit.blobs import BlobStore, LinkSigner, content_type_of
+from domain.kit.errors import Denied, Unavailable
 from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
 from domain.kit.transactions import transaction
+from server.routes.blobs import blob_answer
 from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
-from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
+from server.routes.files import RANGE_PROBLEMS, RANGES
 
 _HASHED = re.compile(r"firmware/[^/]+/([0-9a-f]{64})\.bin")
-_TYPES = {".webp": "image/webp", ".avif": "image/avif", ".jpg": "image/jpeg", ".png": "image/png"}
-_OTHER = "application/octet-stream"
 _WAIT = 8.0  # seconds that somebody waits for a variant to be made
 _LOOK = 0.05  # seconds between two looks
 _WAITING_AT_ONCE = 32  # per API process
@@ -33,7 +29,7 @@ _WAITING_AT_ONCE = 32  # per API process
 class MediaRoutes:
     """Blobs never change under their key, so whoever has one may keep it as long as the link lives."""
 
-    def __init__(self, store: FolderStore, signer: LinkSigner, variants: "Variants") -> None:
+    def __init__(self, store: BlobStore, signer: LinkSigner, variants: "Variants") -> None:
         self._store = store
         self._signer = signer
         self._variants = variants
@@ -47,13 +43,8 @@ class MediaRoutes:
         left = self._signer.seconds_left(key, query.get("until", ""), query.get("signature", ""))
         if left <= 0:
             raise Denied("This link is over, or was never valid: ask for a new one.", code="LINK_EXPIRED")
-        path = self._store.path(key)
-        found = _file(path)
-        if found is None and (variant := variant_of_key(key)):
-            await self._variants.made(*variant, is_there=lambda: _file(path) is not None)
-            found = _file(path)
-        if found is None:
-            raise NotFound("These bytes are gone.", key=key)
+        if (variant := variant_of_key(key)) and not await self._store.exists(key):
+            await self._variants.made(*variant, is_there=lambda: self._store.exists(key))
         headers = {
             "ETag": f'"{key.rpartition("/")[2]}"',
             "Cache-Control": f"private, max-age={left}, immutable",
@@ -65,16 +56,7 @@ class MediaRoutes:
             headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(hashed[1])).decode()}:"
         if is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        media_type = _TYPES.get(path.suffix, _OTHER)
-        return FileAnswer(path, headers=headers, media_type=media_type, stat_result=found)
-
-
-def _file(path: Path) -> os.stat_result | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found if stat.S_ISREG(found.st_mode) else None
+        return await blob_answer(request, self._store, key, headers=headers, media_type=content_type_of(key))
 
 
 class Variants:
@@ -84,14 +66,14 @@ class Variants:
         self._database = database
         self._waiting = asyncio.Semaphore(_WAITING_AT_ONCE)
 
-    async def made(self, image_id: str, name: str, *, is_there: Callable[[], bool]) -> None:
+    async def made(self, image_id: str, name: str, *, is_there: Callable[[], Awaitable[bool]]) -> None:
         """Return when it is made, or never will be. Raises Unavailable when that takes too long."""
         if self._waiting.locked():
             raise Unavailable("Too many images are being made at once.", code="BUSY", retry_after=2)
         async with self._waiting:
             status = await variant_status(self._database, SYSTEM, image_id, name)
             # Looked at once more, as it may have been finished since: then its bytes are not gone.
-            if status is None or (status is VariantStatus.READY and not is_there()):
+            if status is None or (status is VariantStatus.READY and not await is_there()):
                 async with transaction(self._database) as tx:
                     await ask_variant(tx, SYSTEM, image_id, name, gone=status is not None)
             deadline = time.monotonic() + _WAIT
@@ -111,7 +93,8 @@ def is_known(if_none_match: str | None, etag: str) -> bool:
     return etag in known or "*" in known
 
 
-_BYTES = {media_type: {"type": "string", "format": "binary"} for media_type in (*_TYPES.values(), _OTHER)}
+_TYPES = ("image/webp", "image/avif", "image/jpeg", "image/png", "application/octet-stream")
+_BYTES = {media_type: {"type": "string", "format": "binary"} for media_type in _TYPES}
 _KEPT = {"ETag": "Changes never: bytes do not change under their key.", "Cache-Control": "How long it may be kept."}
 _GET = Declaration(
     tag="Media",
@@ -126,7 +109,7 @@ _GET = Declaration(
     ],
     answers={
         200: Answer(description="All of them.", content=_BYTES, headers=_KEPT),
-        206: Answer(description="The range.", content={**_BYTES, "multipart/byteranges": {}}, headers=_KEPT),
+        206: Answer(description="The range.", content=_BYTES, headers=_KEPT),
         304: Answer(description="The caller has them."),
     },
     problems={**RANGE_PROBLEMS, 403: ("LINK_EXPIRED",), 404: ("NOT_FOUND",), 503: ("UNAVAILABLE", "BUSY")},

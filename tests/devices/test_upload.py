@@ -8,14 +8,20 @@ import pytest
 
 from tests.devices.operations import UPDATE, device_now
 from tests.support.api import Organisation
-from tests.support.images import image_of, originals, settled, variant_of
+from tests.support.images import image_of, settled, variant_of
 from tests.support.log import logged
 from tests.support.photos import padded, photo
 from tests.support.problems import problem
 from tests.support.stack import Stack
+from tests.support.stores import stored
 
 _TYPES = [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp")]
 _FACTS = "status contentType sizeBytes sha256 capturedAt deviceCapturedAt receivedAt width height source"
+
+
+@pytest.fixture(scope="module")
+def stack(either_stack: Stack) -> Stack:
+    return either_stack
 
 
 def _moment(value: str) -> datetime:
@@ -31,8 +37,8 @@ async def test_a_raw_body_of_each_format_is_kept_as_it_came(
     assert answer.status_code == 201
     assert answer.headers["content-type"] == "application/json"
     image_id = answer.json()["imageId"]
-    (stored,) = [path for path in originals(stack.data_dir, image) if "originals" in path.parts]
-    assert stored.read_bytes() == image
+    kept = (await stored(stack, image))["originals"]
+    assert kept == image
     facts = await settled(org.viewer, image_id, _FACTS)
     assert (facts["status"], facts["width"], facts["height"]) == ("READY", 320, 240)
     assert (facts["contentType"], facts["sizeBytes"], facts["source"]) == (content_type, len(image), "DEVICE")
@@ -52,8 +58,8 @@ async def test_a_photo_that_came_in_many_pieces_is_whole(stack: Stack, org: Orga
     answer = await device.upload(image)
     assert answer.status_code == 201
     assert await variant_of(org.viewer, answer.json()["imageId"], "DISPLAY")
-    (stored,) = [path for path in originals(stack.data_dir, image) if "originals" in path.parts]
-    assert hashlib.sha256(stored.read_bytes()).digest() == hashlib.sha256(image).digest()
+    kept = (await stored(stack, image))["originals"]
+    assert hashlib.sha256(kept).digest() == hashlib.sha256(image).digest()
 
 
 @pytest.mark.parametrize("padding", [1, 4096, 4097, 300_000])
@@ -62,8 +68,8 @@ async def test_a_jpeg_may_be_followed_by_any_number_of_nuls(stack: Stack, org: O
     answer = await device.upload(image)
     assert answer.status_code == 201
     assert (await settled(org.viewer, answer.json()["imageId"]))["status"] == "READY"
-    (stored,) = [path for path in originals(stack.data_dir, image) if "originals" in path.parts]
-    assert stored.read_bytes() == image
+    kept = (await stored(stack, image))["originals"]
+    assert kept == image
 
 
 async def test_both_events_of_an_upload_carry_its_correlation_id(org: Organisation) -> None:
@@ -154,7 +160,7 @@ async def test_a_malformed_header_is_named_and_nothing_is_kept(
     body = problem(await device.upload(image, headers={header: value}), 422, "BAD_USER_INPUT")
     assert body["details"]["argument"] == argument
     assert "_" not in body["detail"]
-    assert originals(stack.data_dir, image) == []
+    assert await stored(stack, image) == {}
     now = await device_now(org.viewer, device.id)
     assert (now["totalCaptures"], now["lastSeenAt"]) == (0, None)
     assert (await device.upload(image)).json()["duplicate"] is False

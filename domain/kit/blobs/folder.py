@@ -1,112 +1,28 @@
-"""Where bytes are kept: a store of blobs under keys, and the store that is a folder.
-
-A blob is staged first (its key often depends on its content) and then committed under its key; once
-`commit` returns it is durable. Nothing here knows what the bytes mean or which row names them. Keys are
-relative paths of plain characters; links to blobs are signed and expire, whichever store holds them.
-"""
+"""The blob store that is a folder: finished blobs below `blobs/`, those on their way in below `incoming/`."""
 
 import asyncio
 import hashlib
 import os
-import re
 import secrets
 import shutil
-import time
+import stat
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Any, BinaryIO, TypeVar
 
-from domain.kit.errors import Invalid, NotFound, Unavailable
-from domain.kit.secrets import is_signed, sign
+from domain.kit.blobs.links import LinkSigner
+from domain.kit.blobs.store import STREAMED, BlobInfo, Key, StoreStats, check_key, is_key
+from domain.kit.errors import NotFound, Unavailable
 
-_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*(?:/[a-z0-9][a-z0-9_.-]*)+")
 _FLUSH_BYTES = 1 << 20
-_LINK_ROUNDING = 3600  # seconds
 # Not asyncio's own pool, which has hardly more threads than there are cores: these wait for a disk, which makes
 # many files durable at once in hardly more time than one.
 _THREADS = ThreadPoolExecutor(16, thread_name_prefix="blobs")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class BlobInfo:
-    """Sizes are bytes, `modified` seconds since the epoch."""
-
-    key: str
-    size: int
-    modified: float
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStats:
-    blobs: int
-    bytes: int
-    free_bytes: int | None
-
-
-Key = str | Callable[[str], str]
-"""A key, or a function that makes it of the bytes' SHA-256 in hex. It runs in a thread; what it raises ends the
-commit before anything has its name."""
-
-
-class Staged(Protocol):
-    """Bytes on their way in. Exactly one of `commit` and `discard` ends it."""
-
-    size: int
-
-    async def write(self, chunk: bytes) -> None: ...
-    async def commit(self, key: Key) -> None: ...
-    async def discard(self) -> None: ...
-
-
-class BlobStore(Protocol):
-    """All raise Unavailable when the store cannot be reached or is full."""
-
-    def stage(self) -> Staged: ...
-    async def put(self, key: str, data: bytes) -> None: ...
-    async def get(self, key: str) -> bytes: ...
-    async def delete_many(self, keys: Iterable[str]) -> int: ...
-    async def exists(self, key: str) -> bool: ...
-    async def size(self, key: str) -> int: ...
-    async def copy(self, source: str, target: str) -> None: ...
-    def scan(self, prefix: str) -> AsyncIterator[BlobInfo]: ...
-    def signed_url(self, key: str, *, expires_in: float) -> str: ...
-    async def stats(self) -> StoreStats: ...
-    async def check(self) -> None: ...
-
-
-def check_key(key: str) -> str:
-    """The key itself. Raises Invalid for one that is not a plain relative path."""
-    if not _KEY.fullmatch(key) or ".." in key:
-        raise Invalid("This is not a key of the blob store.", key=key)
-    return key
-
-
-class LinkSigner:
-    """Makes and checks links under `base_url` that open one blob until a time.
-
-    Expiries are rounded up to the hour so that the same blob keeps the same link, and caches keep working.
-    """
-
-    def __init__(self, key: bytes, base_url: str) -> None:
-        self._key = key
-        self.base_url = base_url.rstrip("/")
-
-    def link(self, key: str, expires_in: float) -> str:
-        until = int((time.time() + expires_in) // _LINK_ROUNDING + 1) * _LINK_ROUNDING
-        query = urlencode({"until": until, "signature": sign(self._key, key, str(until))})
-        return f"{self.base_url}/media/{quote(key)}?{query}"
-
-    def seconds_left(self, key: str, until: str, signature: str) -> int:
-        """Seconds for which the link still works; 0 or less when it is over or was never signed here."""
-        if not until.isascii() or not until.isdigit() or not is_signed(self._key, signature, key, until):
-            return 0
-        return int(until) - int(time.time())
 
 
 class FolderStore:
@@ -139,8 +55,20 @@ class FolderStore:
         with _store_errors(key):
             return await _in_thread(path.read_bytes)
 
+    async def stream(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        path, left = self.path(key), sys.maxsize if length is None else length
+        with _store_errors(key):
+            file = await _in_thread(_open_at, path, start)
+        try:
+            while left and (chunk := await _in_thread(file.read, min(STREAMED, left))):
+                left -= len(chunk)
+                yield chunk
+        except OSError as error:
+            raise _unavailable(error) from error
+        finally:
+            file.close()
+
     async def delete_many(self, keys: Iterable[str]) -> int:
-        """How many were there to delete."""
         paths = [self.path(key) for key in keys]
         with _store_errors():
             return await _in_thread(lambda: sum(map(_unlink, paths)))
@@ -155,13 +83,15 @@ class FolderStore:
     async def size(self, key: str) -> int:
         path = self.path(key)
         with _store_errors(key):
-            return (await _in_thread(path.stat)).st_size
+            found = await _in_thread(path.stat)
+        if not stat.S_ISREG(found.st_mode):
+            raise _not_found(key)
+        return found.st_size
 
     async def copy(self, source: str, target: str) -> None:
         await self.put(target, await self.get(source))
 
     async def scan(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        """Every blob whose key begins with the prefix, folder by folder."""
         folders = iter(self._folders(prefix))
         while (folder := await self._next_folder(folders)) is not None:
             for info in folder:
@@ -179,11 +109,11 @@ class FolderStore:
             for name in sorted(names):
                 path = Path(directory, name)
                 key = path.relative_to(base).as_posix()
-                if not key.startswith(prefix):
+                if not key.startswith(prefix) or not is_key(key):
                     continue
                 with suppress(FileNotFoundError):  # deleted since the folder was read
-                    stat = path.stat()
-                    infos.append(BlobInfo(key, stat.st_size, stat.st_mtime))
+                    found = path.stat()
+                    infos.append(BlobInfo(key, found.st_size, found.st_mtime))
             yield infos
 
     def signed_url(self, key: str, *, expires_in: float) -> str:
@@ -198,12 +128,18 @@ class FolderStore:
             free = shutil.disk_usage(self.root).free
         return StoreStats(blobs, size, free)
 
+    async def clear_unfinished(self, before: float) -> int:
+        with _store_errors():
+            return await _in_thread(_unlink_older, self._incoming, before)
+
     async def check(self) -> None:
-        """Write and remove a small file. Raises Unavailable with the reason."""
         path = self.temporary()
         with _store_errors():
             await _in_thread(_write_durably, path, b"ok")
             await _in_thread(path.unlink)
+
+    async def close(self) -> None:
+        """Nothing is open between two calls."""
 
 
 class FolderStaged:
@@ -269,6 +205,12 @@ async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(_THREADS, function, *arguments)
 
 
+def _open_at(path: Path, start: int) -> BinaryIO:
+    file = path.open("rb", buffering=0)
+    file.seek(start)
+    return file
+
+
 def _open_new(path: Path) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     try:
@@ -330,6 +272,15 @@ def _unlink(path: Path) -> bool:
     return True
 
 
+def _unlink_older(folder: Path, before: float) -> int:
+    removed = 0
+    for path in folder.iterdir() if folder.exists() else ():
+        with suppress(FileNotFoundError):  # it was finished meanwhile
+            if path.stat().st_mtime < before:
+                removed += _unlink(path)
+    return removed
+
+
 def _unless_gone(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
@@ -341,9 +292,13 @@ def _store_errors(key: str | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if key is not None and isinstance(error, FileNotFoundError):
-            raise NotFound("There is no such blob.", key=key) from None
+        if key is not None and isinstance(error, FileNotFoundError | IsADirectoryError):
+            raise _not_found(key) from None
         raise _unavailable(error) from error
+
+
+def _not_found(key: str) -> NotFound:
+    return NotFound("There is no such blob.", key=key)
 
 
 def _unavailable(error: OSError) -> Unavailable:

@@ -1,0 +1,113 @@
+"""The job that sweeps the blob store: it is compared with the database, and what nobody names is taken away."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import dramatiq
+import structlog
+
+from domain.kit.errors import Refusal
+from domain.kit.scope import SYSTEM
+from domain.kit.transactions import transaction
+from domain.storage.comparison import Comparison, Finding, brake, compare
+from domain.storage.listing import listed
+from domain.storage.models import SweepRow, SweepStatus
+from domain.storage.sweeps import (
+    MAX_ATTEMPTS,
+    Lost,
+    claim_sweep,
+    end_sweep,
+    keep_sweep,
+    orphans_among,
+    say_found,
+)
+from workers.broker import STORAGE
+from workers.process import parts, wait_for
+
+_AT_ONCE = 500  # blobs
+_KEEP = 20.0  # seconds between two signs of life
+_BACKUP = ("BACKUP_RUNS", "A backup of the blobs is under way; run it again when that is done.")
+
+_log = structlog.get_logger(__name__)
+
+
+@dramatiq.actor(queue_name=STORAGE, time_limit=6 * 3_600_000)
+def sweep_storage(sweep_id: str) -> None:
+    """Work on a sweep to its end."""
+    wait_for(_sweep(sweep_id))
+
+
+async def _sweep(sweep_id: str) -> None:
+    async with transaction(parts().database) as tx:
+        sweep = await claim_sweep(tx, SYSTEM, sweep_id)
+        if sweep is not None and sweep.attempts > MAX_ATTEMPTS:
+            why = ("GAVE_UP", f"It did not come to an end {MAX_ATTEMPTS} times; the workers' logs say why.")
+            await end_sweep(tx, SYSTEM, sweep, SweepStatus.FAILED, why=why)
+            return
+    if sweep is None:
+        return
+    try:
+        async with _kept(sweep):
+            await _work(sweep)
+    except Lost:
+        _log.warning("another worker has taken over this sweep", sweep=sweep.id)
+    except Refusal as refusal:
+        # A store that is away now may be there at the next attempt, when the lease has run out.
+        _log.warning("a sweep of the store could not go on", sweep=sweep.id, error=str(refusal))
+
+
+async def _work(sweep: SweepRow) -> None:
+    async with listed(parts().blobs) as listing, transaction(parts().database) as tx:
+        found = await compare(tx, SYSTEM, listing, grace=sweep.grace_seconds)
+        await say_found(tx, SYSTEM, sweep, found)
+    why = brake(found, sweep.max_share)
+    if why is None and not sweep.dry_run:
+        why = await _remove(sweep, found)
+    unfinished = 0
+    if why is None and not sweep.dry_run:
+        unfinished = await parts().blobs.clear_unfinished(time.time() - sweep.grace_seconds)
+    status = SweepStatus.REFUSED if why else SweepStatus.DONE
+    async with transaction(parts().database) as tx:
+        await end_sweep(tx, SYSTEM, sweep, status, unfinished=unfinished, why=why)
+
+
+async def _remove(sweep: SweepRow, found: Comparison) -> tuple[str, str] | None:
+    """Take the orphans away, asking of each once more; why not, if it may not go on."""
+    for start in range(0, len(found.orphans), _AT_ONCE):
+        batch = found.orphans[start : start + _AT_ONCE]
+        async with transaction(parts().database) as tx:
+            keys = await orphans_among(tx, SYSTEM, [one.key for one in batch])
+        if keys is None:
+            return _BACKUP
+        removed = await parts().blobs.delete_many(keys)
+        async with transaction(parts().database) as tx:
+            await keep_sweep(tx, SYSTEM, sweep, removed=removed, bytes=_bytes(batch, set(keys)))
+    return None
+
+
+def _bytes(batch: list[Finding], removed: set[str]) -> int:
+    return sum(one.size or 0 for one in batch if one.key in removed)
+
+
+@asynccontextmanager
+async def _kept(sweep: SweepRow) -> AsyncIterator[None]:
+    """The lease is made longer all the time, however long the store takes to list."""
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(_KEEP)
+            try:
+                async with transaction(parts().database) as tx:
+                    await keep_sweep(tx, SYSTEM, sweep)
+            except Lost:
+                return
+            except Refusal as refusal:
+                _log.warning("a sweep could not say that it lives", sweep=sweep.id, error=str(refusal))
+
+    keeping = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
