@@ -143,16 +143,30 @@ async def accept_upload(tx: Transaction, scope: Scope, device: ReportingDevice, 
         if outcome.duplicate_sha256 != upload.sha256:
             raise Conflict("This Idempotency-Key was used for another image.", code="IDEMPOTENCY_KEY_REUSED")
         return Accepted(duplicate, True)
-    tx.enqueue(PROCESS_IMAGE, image_id=upload.image_id)
+    tell_received(tx, scope, upload.image_id, device.client_id, device.id, ImageSource.DEVICE, upload.size)
+    return Accepted(upload.image_id, False)
+
+
+def tell_received(
+    tx: Transaction,
+    scope: Scope,
+    image_id: str,
+    client_id: str,
+    device_id: str | None,
+    source: ImageSource,
+    size: int,
+) -> None:
+    """The event and the job of an image whose row was just written."""
+    tx.enqueue(PROCESS_IMAGE, image_id=image_id)
     tx.emit(
         scope,
         "image.received",
-        client_id=device.client_id,
-        subject=("Image", upload.image_id),
-        deviceId=device.id,
-        sizeBytes=upload.size,
+        client_id=client_id,
+        subject=("Image", image_id),
+        deviceId=device_id,
+        source=source.value,
+        sizeBytes=size,
     )
-    return Accepted(upload.image_id, False)
 
 
 def new_upload(
