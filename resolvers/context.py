@@ -16,6 +16,8 @@ from domain.kit.limits import Limiter
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
 from domain.kit.transactions import Transaction, transaction
+from domain.retention.models import RetentionDefaults
+from domain.schedule.times import Timetable
 from domain.users.authentication import Authenticator, revokes
 from domain.users.principals import Principal
 from domain.users.sessions import SessionPolicy
@@ -44,6 +46,8 @@ class Services:
     presence: PresencePolicy
     authenticator: Authenticator
     platform: Platform
+    retention: RetentionDefaults
+    timetable: Timetable
 
 
 @dataclass(slots=True)

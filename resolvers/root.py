@@ -15,7 +15,8 @@ from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
 from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
-from resolvers.platform import PlatformQuery
+from resolvers.platform import PlatformMutation, PlatformQuery
+from resolvers.retention import RetentionMutation, RetentionQuery
 from resolvers.users import UserMutation, UserQuery
 from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
@@ -38,6 +39,7 @@ class Query(
     ImageQuery,
     EventQuery,
     AuditQuery,
+    RetentionQuery,
     PlatformQuery,
 ):
     """Read. Lists are Relay connections; ids are unique across all types."""
@@ -45,7 +47,14 @@ class Query(
 
 @object_type
 class Mutation(
-    UserMutation, ClientMutation, DeviceMutation, DeviceBulkMutation, DeviceCommandMutation, ConfigMutation
+    UserMutation,
+    ClientMutation,
+    DeviceMutation,
+    DeviceBulkMutation,
+    DeviceCommandMutation,
+    ConfigMutation,
+    RetentionMutation,
+    PlatformMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 

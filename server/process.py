@@ -6,6 +6,7 @@ What only the API needs is in `services.py`, so that workers and the relay do wi
 import hashlib
 import hmac
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import asyncpg
 from redis.asyncio import Redis
@@ -15,6 +16,9 @@ from redis.backoff import NoBackoff
 from domain.devices.presence import PresencePolicy
 from domain.kit.blobs import FolderStore, LinkSigner
 from domain.kit.sql import Database
+from domain.retention.models import RetentionDefaults, RetentionKind, Rule
+from domain.schedule.models import JobName
+from domain.schedule.times import OFF, Timetable
 from server.settings import PREFIX, Settings, SettingsError
 
 
@@ -39,6 +43,31 @@ def presence_policy(settings: Settings) -> PresencePolicy:
         lost_after=settings.presence_lost_after_wakes,
         inactive_after=timedelta(days=settings.device_inactivity_days),
         marked_inactive_after=timedelta(days=settings.mark_inactive_after_days),
+    )
+
+
+def retention_defaults(settings: Settings) -> RetentionDefaults:
+    days = {
+        RetentionKind.IMAGES: settings.image_retention_days,
+        RetentionKind.DELETED_IMAGES: settings.deleted_image_retention_days,
+        RetentionKind.TELEMETRY: settings.telemetry_kept_days,
+        RetentionKind.EVENTS: settings.events_kept_days,
+    }
+    rules: dict[str, Rule] = {
+        kind: Rule(kind.lower() not in settings.kept_for_ever, kept) for kind, kept in days.items()
+    }
+    return RetentionDefaults(rules, settings.cleanup_max_share)
+
+
+def timetable(settings: Settings) -> Timetable:
+    crons = {
+        JobName.IMAGE_CLEANUP: settings.image_cleanup_cron,
+        JobName.TELEMETRY_CLEANUP: settings.telemetry_cleanup_cron,
+        JobName.EVENT_CLEANUP: settings.event_cleanup_cron,
+        JobName.BACKUP: settings.backup_cron,
+    }
+    return Timetable(
+        {name.value: None if cron == OFF else cron for name, cron in crons.items()}, ZoneInfo(settings.time_zone)
     )
 
 

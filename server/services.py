@@ -11,7 +11,15 @@ from domain.users.sessions import SessionPolicy
 from resolvers.context import Services
 from server.health import Health
 from server.platform import PlatformReports
-from server.process import blob_store, connect_database, connect_redis, derived_key, presence_policy
+from server.process import (
+    blob_store,
+    connect_database,
+    connect_redis,
+    derived_key,
+    presence_policy,
+    retention_defaults,
+    timetable,
+)
 from server.settings import Settings
 
 
@@ -44,6 +52,8 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
             presence=presence_policy(settings),
             authenticator=Authenticator(database, derived_key(settings, "access tokens")),
             platform=PlatformReports(settings, database, redis, Health(database, redis, blobs)),
+            retention=retention_defaults(settings),
+            timetable=timetable(settings),
         )
     finally:
         await feed.stop()

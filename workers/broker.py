@@ -16,6 +16,7 @@ from workers.process import parts
 from workers.waking import WakingBroker
 
 UPLOADS = "uploads"
+CLEANUPS = "cleanups"
 
 _log = structlog.get_logger(__name__)
 

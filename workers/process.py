@@ -13,6 +13,7 @@ from dramatiq.asyncio import get_event_loop_thread
 
 from domain.kit.blobs import BlobStore
 from domain.kit.sql import Database
+from domain.retention.models import RetentionDefaults
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ class WorkerParts:
     max_pixels: int
     observe: Callable[[str, bool, float], None]
     decoding: threading.Semaphore
+    retention: RetentionDefaults
 
 
 _parts: WorkerParts | None = None

@@ -31,31 +31,37 @@ class Partition(Row):
     bytes: int
 
 
-_OLD = Statement(
+_MONTHS = Statement(
     text(
         "SELECT child.relname::text AS name, pg_total_relation_size(child.oid) AS bytes FROM pg_inherits "
         "JOIN pg_class AS child ON child.oid = inhrelid WHERE inhparent = CAST(:parent AS text)::regclass "
-        "AND child.relname ~ '_[0-9]{4}_[0-9]{2}$' AND child.relname < :oldest_kept ORDER BY 1"
-    ).bindparams(bindparam("parent", type_=Text), bindparam("oldest_kept", type_=Text)),
+        "AND child.relname ~ '_[0-9]{4}_[0-9]{2}$' ORDER BY 1"
+    ).bindparams(bindparam("parent", type_=Text)),
     Partition,
 )
+_PATIENCE = Statement(text("SET LOCAL lock_timeout = '1s'"))
 
 
-async def old_partitions(db: Runner, scope: Scope, table: Table, *, older_than: timedelta) -> list[Partition]:
-    """The months that are wholly older than that: what `drop_partitions` would drop."""
-    oldest_kept = partition_name(table, datetime.now(UTC) - older_than)
-    return await db.all(_OLD, parent=table.name, oldest_kept=oldest_kept)
+async def months(db: Runner, scope: Scope, table: Table) -> list[Partition]:
+    """Every month that there is, the oldest first."""
+    return await db.all(_MONTHS, parent=table.name)
 
 
-async def drop_partitions(tx: Transaction, scope: Scope, table: Table, *, older_than: timedelta) -> list[str]:
-    """Drop those months, with an event for each; returns their names."""
-    dropped = await old_partitions(tx, scope, table, older_than=older_than)
-    for partition in dropped:
-        await tx.all(Statement(text(f"DROP TABLE {partition.name}")))
-        subject = ("System", SYSTEM_ID)
-        data = {"table": table.name, "partition": partition.name, "bytes": partition.bytes}
-        tx.emit(scope, "retention.partition_dropped", client_id=None, subject=subject, **data)
-    return [partition.name for partition in dropped]
+def is_before(table: Table, partition: Partition, moment: datetime) -> bool:
+    """Whether a month is over before that moment's month begins."""
+    return partition.name < partition_name(table, moment)
+
+
+async def drop_month(tx: Transaction, scope: Scope, table: Table, partition: Partition) -> None:
+    """Drop a month, with an event. Its lock stops every use of the table while it is waited for: a second at most.
+
+    Raises asyncpg's LockNotAvailableError then.
+    """
+    await tx.all(_PATIENCE)
+    await tx.all(Statement(text(f"DROP TABLE IF EXISTS {partition.name}")))
+    subject = ("System", SYSTEM_ID)
+    data = {"table": table.name, "partition": partition.name, "bytes": partition.bytes}
+    tx.emit(scope, "retention.partition_dropped", client_id=None, subject=subject, **data)
 
 
 def _make(table: Table, month: datetime) -> Statement[Row]:

@@ -10,7 +10,7 @@ from domain.kit.tables import Moment, metadata, text_column
 
 
 class JobName(StrEnum):
-    """IMAGE_CLEANUP, TELEMETRY_CLEANUP, EVENT_CLEANUP: what retention policies let go. BACKUP: the nightly backup."""
+    """IMAGE_CLEANUP, TELEMETRY_CLEANUP, EVENT_CLEANUP take what policies let go. BACKUP is the nightly one."""
 
     IMAGE_CLEANUP = "IMAGE_CLEANUP"
     TELEMETRY_CLEANUP = "TELEMETRY_CLEANUP"
