@@ -177,9 +177,9 @@ def backup(
         from server.backups.contents import thin_out as thin
         from server.backups.make import make_backup
 
-        folder, blobs = settings.backup_folder, settings.backup_blobs
+        folder, blobs = settings.backup_folder.absolute(), settings.backup_blobs
         made = asyncio.run(make_backup(settings, folder, with_blobs=blobs, progress=progress))
-        gone = thin(folder.absolute(), settings.backups_kept) if thin_out else []
+        gone = thin(folder, settings.backups_kept) if thin_out else []
     out.print(f"{made} was made; {len(gone)} older ones were removed.", highlight=False, soft_wrap=True)
 
 

@@ -119,8 +119,8 @@ def _tell(
             "retention.policy_updated",
             client_id=owner,
             subject=("Client", owner),
-            before={old.kind: _said_of(old) for old, _ in pairs},
-            after={new.kind: _said_of(new) for _, new in pairs},
+            before={old.kind.value: _said_of(old) for old, _ in pairs},
+            after={new.kind.value: _said_of(new) for _, new in pairs},
         )
 
 

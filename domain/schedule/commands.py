@@ -16,7 +16,7 @@ from domain.kit.sql import Statement
 from domain.kit.transactions import Transaction
 from domain.schedule.models import ScheduledJobRow, scheduled_jobs
 from domain.schedule.queries import platform_only
-from domain.schedule.times import Timetable, is_wrong, next_slot, on_the_wall
+from domain.schedule.times import Timetable, is_due, is_wrong, on_the_wall
 
 MAX_ATTEMPTS = 3
 """How often a run that was cut off is begun again."""
@@ -84,7 +84,7 @@ async def take_due(tx: Transaction, scope: Scope, timetable: Timetable, running:
 
 async def _attempt(tx: Transaction, scope: Scope, row: ScheduledJobRow, cron: str | None, shown: datetime) -> int:
     """The how manieth attempt is due; 0 for none."""
-    if row.requested_at is not None or (cron is not None and next_slot(cron, row.reached) <= shown):
+    if row.requested_at is not None or (cron is not None and is_due(cron, row.reached, shown)):
         return 1
     if row.started_at is None or row.ended_at is not None:
         return 0

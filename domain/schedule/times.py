@@ -49,6 +49,11 @@ def is_wrong(reached: datetime, shown: datetime) -> bool:
     return reached - shown > _FURTHEST
 
 
+def is_due(cron: str, reached: datetime, shown: datetime) -> bool:
+    """Whether a slot has come since the clock showed `reached`."""
+    return next_slot(cron, reached) <= shown
+
+
 def next_slot(cron: str, after: datetime) -> datetime:
     """The first slot after what the clock showed."""
     return next(CronSim(cron, after))

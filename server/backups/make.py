@@ -42,7 +42,8 @@ Progress = Callable[[int, int], None]
 
 _ROOM = 1.2  # of the last backup's bytes
 TABLES = (
-    "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c "
+    "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
     "WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 1"
 )
 
@@ -53,10 +54,8 @@ def key_id(settings: Settings) -> str:
 
 
 async def make_backup(settings: Settings, folder: Path, *, with_blobs: bool, progress: Progress) -> Path:
-    """Make one in this folder; its path. Raises Unavailable, and Conflict while another is being made."""
-    folder = folder.absolute()
-    before = backups_in(folder)
-    _prepare(folder, before)
+    """Make one in this folder, an absolute path. Raises Unavailable, and Conflict while another is being made."""
+    before = await asyncio.to_thread(_prepare, folder)
     name = name_at(datetime.now(UTC))
     partial = folder / f".{name}.partial"
     if (folder / name).exists():
@@ -76,7 +75,9 @@ async def make_backup(settings: Settings, folder: Path, *, with_blobs: bool, pro
     return folder / name
 
 
-def _prepare(folder: Path, before: list[Path]) -> None:
+def _prepare(folder: Path) -> list[Path]:
+    """The folder is there and has room; the backups that it holds."""
+    before = backups_in(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -85,8 +86,10 @@ def _prepare(folder: Path, before: list[Path]) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise Unavailable(
-            f"{folder} has {free:,} bytes left, and the last backup took {needed / _ROOM:,.0f}: make room, or keep fewer."
+            f"{folder} has {free:,} bytes left, and the last backup took {needed / _ROOM:,.0f}: make room, or keep "
+            "fewer backups."
         )
+    return before
 
 
 @asynccontextmanager

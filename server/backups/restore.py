@@ -73,8 +73,8 @@ async def _empty(settings: Settings, about: About) -> AsyncIterator[int]:
         tables = await connection.fetch(TABLES)
         if tables:
             raise Conflict(
-                f"The database is not empty: it has {len(tables)} tables. Restore into a new one (QM_DATABASE_URL), "
-                "or with the embedded database into a new QM_DATA_DIR.",
+                f"The database is not empty: it has {len(tables)} tables. Restore into a new one "
+                "(QM_DATABASE_URL), or with the embedded database into a new QM_DATA_DIR.",
                 code="NOT_EMPTY",
             )
         major = connection.get_server_version().major
