@@ -25,9 +25,7 @@ from tests.support.photos import photo
 from tests.support.stack import ADMIN_EMAIL, ADMIN_PASSWORD, Stack, wait_until
 
 _CONTENT = "SELECT md5(coalesce(string_agg(row::text, E'\\n' ORDER BY row::text), '')) FROM {} AS row"
-_NAMES = (
-    "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1"
-)
+_NAMES = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ POLICY = """query ($client: ID) { retentionPolicy(clientId: $client) {
   client { id } rules { kind enabled keepDays isDefault updatedAt }
 } }"""
 UPDATE = """mutation ($changes: [RetentionRuleChange!]!, $client: ID) {
-  updateRetentionPolicy(changes: $changes, clientId: $client) { rules { kind enabled keepDays isDefault updatedAt } }
+  updateRetentionPolicy(changes: $changes, clientId: $client) { rules { kind enabled keepDays isDefault } }
 }"""
 _RUN = """id kind state dryRun maxShare found due dueBytes cited removed removedBytes removedBlobs more stopCode
   stopMessage actorKind actorId createdAt startedAt endedAt client { id }"""

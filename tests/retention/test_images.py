@@ -29,8 +29,8 @@ from tests.support.stack import Stack
 
 _COUNT = "SELECT count(*) FROM images WHERE client_id = $1"
 # Copies of an image under new ids, which name the same files.
-_COPY = """INSERT INTO images (id, client_id, source, status, content_type, size_bytes, sha256, original_key, clean_key,
-  display_key, thumbnail_key, received_at, captured_at)
+_COPY = """INSERT INTO images (id, client_id, source, status, content_type, size_bytes, sha256, original_key,
+  clean_key, display_key, thumbnail_key, received_at, captured_at)
 SELECT gen_random_uuid(), client_id, source, status, content_type, size_bytes, sha256, original_key, clean_key,
   display_key, thumbnail_key, now() - interval '{days} days', captured_at
 FROM images, generate_series(1, {count}) WHERE id = '{image}'"""

@@ -1,4 +1,4 @@
-"""Telemetry and events whose time is over: months that nobody keeps go whole, the rows of who keeps less one by one."""
+"""Telemetry and events whose time is over: months that nobody keeps go whole, rows of who keeps less one by one."""
 
 from collections.abc import Iterator
 from typing import Any
