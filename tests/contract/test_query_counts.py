@@ -20,11 +20,13 @@ from domain.users.sessions import SessionTokens
 from resolvers.context import Context, Services
 from schema import relation
 from schema.execution import execute
+from schema.retention import RetentionPolicy
 from server.services import api_services
 from server.settings import load_settings
 from tests.configs.operations import new_mac, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.device_commands.operations import RESTART, SEND
+from tests.retention.operations import CLEANUP
 from tests.support.api import Organisation
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -42,6 +44,7 @@ _LISTS = {
     "configs": (1, "query ($n: Int!) { configs(first: $n) { edges { cursor } nodes { id deviceName } } }"),
     "configTemplates": (1, "query ($n: Int!) { configTemplates(first: $n) { nodes { id name } } }"),
     "images": (1, "query ($n: Int!) { images(first: $n) { nodes { id perceptualHash } } }"),
+    "cleanupRuns": (1, "query ($n: Int!) { cleanupRuns(first: $n) { nodes { id state found more } } }"),
     "events": (1, "query ($n: Int!) { events(first: $n) { nodes { id cursor data } } }"),
 }
 _RELATIONS = {
@@ -98,6 +101,7 @@ _RELATIONS = {
     ),
     ("Image", "url"): (1, "query ($n: Int!) { images(first: $n) { nodes { url(variant: ORIGINAL) } } }"),
     ("Image", "device"): (2, "query ($n: Int!) { images(first: $n) { nodes { device { id } } } }"),
+    ("CleanupRun", "client"): (2, "query ($n: Int!) { cleanupRuns(first: $n) { nodes { client { id } } } }"),
     ("User", "client"): (2, "query ($n: Int!) { users(first: $n) { nodes { client { id } } } }"),
     ("Event", "subject"): (
         2,
@@ -116,6 +120,7 @@ _BOUNDED = {
     "DeviceSummary.labels",
     "SentDeviceCommands.results",
     "BulkDeviceResults.results",
+    "RetentionPolicy.rules",
 }
 # Those of things that come one at a time, asked directly for one parent and for many.
 _SINGLE = {
@@ -126,6 +131,7 @@ _SINGLE = {
     ("ConfigUpdate", "config"): 1,
     ("ImageUpdate", "image"): 1,
     ("Session", "user"): 1,
+    ("RetentionPolicy", "client"): 1,
     ("Viewer", "user"): 1,
     ("Viewer", "client"): 1,
     ("Viewer", "device"): 1,
@@ -195,6 +201,8 @@ async def full(stack: Stack, org: Organisation) -> Organisation:
                 assert (await device.upload(photo())).status_code == 201
         for _ in range(2 * _MANY):
             await ready.next()
+    for _ in range(_MANY):
+        await org.operator.run(CLEANUP, dry=True)
     return org
 
 
@@ -277,6 +285,9 @@ async def _parents(inside: _InProcess, org: Organisation, key: tuple[str, str]) 
     if key == ("Viewer", "device"):
         devices = [await org.device() for _ in range(2)]
         return [(await inside.context(device.token)).principal for device in devices]
+    if key[0] == "RetentionPolicy":
+        other = await Organisation.made(org.admin)
+        return [RetentionPolicy(client_id=one.id, rules=[]) for one in (org, other)]
     principals = [(await inside.context(api.token)).principal for api in (org.operator, org.viewer)]
     if key[0] == "Session":
         return [SessionTokens("", "", datetime.now(UTC), str(principal.id)) for principal in principals]

@@ -1,4 +1,4 @@
-"""Backups: made while the system works, checked, thinned out, and brought back into a new system that is the same."""
+"""Backups: made while the system works, checked, thinned out, and brought back into a new system as it was."""
 
 import asyncio
 import json
@@ -266,10 +266,15 @@ async def test_the_schedule_makes_backups_and_keeps_so_many(own_stack: Stack) ->
     assert len(set(names)) == 3
 
 
-async def test_a_backup_that_fails_tells_why(stack_of: StackOf, tmp_path: Path) -> None:
+@pytest.fixture
+def stack_without_tools(stack_of: StackOf, tmp_path: Path) -> Iterator[Stack]:
     with stack_of(QM_POSTGRES_BIN=str(tmp_path)) as stack:
-        async with stack.signed_in() as admin:
-            found = await _nightly(admin, None)
+        yield stack
+
+
+async def test_a_backup_that_fails_tells_why(stack_without_tools: Stack) -> None:
+    async with stack_without_tools.signed_in() as admin:
+        found = await _nightly(admin, None)
     assert "QM_POSTGRES_BIN" in found["failure"]
 
 
