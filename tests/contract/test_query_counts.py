@@ -26,8 +26,8 @@ from server.settings import load_settings
 from tests.configs.operations import new_mac, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.device_commands.operations import RESTART, SEND
-from tests.retention.operations import CLEANUP
 from tests.firmware.operations import begun, uploaded
+from tests.retention.operations import CLEANUP
 from tests.support.api import Organisation
 from tests.support.live import Socket
 from tests.support.people import Person

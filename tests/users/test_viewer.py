@@ -35,7 +35,12 @@ _OPERATING = _READING | {
 async def test_an_admin_is_of_no_client_and_may_do_everything(admin: Api) -> None:
     viewer = (await admin.run(VIEWER))["viewer"]
     assert (viewer["kind"], viewer["role"], viewer["client"], viewer["device"]) == ("USER", "ADMIN", None, None)
-    assert set(viewer["permissions"]) == _OPERATING | {"clients:write", "users:write", "platform:read", "platform:write"}
+    assert set(viewer["permissions"]) == _OPERATING | {
+        "clients:write",
+        "users:write",
+        "platform:read",
+        "platform:write",
+    }
     assert viewer["user"]["email"] == "admin@example.com"
 
 
