@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bench import (
     check_ins,
+    cleanup,
     fanout,
     fleets,
     graphql,
@@ -33,6 +34,7 @@ ON_A_FLEET: dict[str, Callable[[Fleet], Awaitable[Report]]] = {
     "graphql": graphql.measure,
     "fanout": fanout.measure,
     "memory": memory.measure,
+    "cleanup": cleanup.measure,
 }
 ALONE: dict[str, Callable[[], Awaitable[Report]]] = {
     "startup": startup.measure,

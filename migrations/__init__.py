@@ -30,11 +30,25 @@ def upgrade(database_url: str) -> None:
     command.upgrade(alembic_config(database_url), "head")
 
 
+def revisions() -> set[str]:
+    """Every revision that this code knows."""
+    return _said()["revision"]
+
+
 def newest_revision() -> str:
     """The revision that this code needs: the one that no other is built on."""
+    said = _said()
+    (newest,) = said["revision"] - said["down_revision"]
+    return newest
+
+
+def _said() -> dict[str, set[str]]:
+    """What the migrations say of themselves, by the name under which they say it.
+
+    Read out of their text: Alembic would import them all.
+    """
     said: dict[str, set[str]] = {"revision": set(), "down_revision": set()}
     for path in (Path(__file__).parent / "versions").glob("*.py"):
         for key, name in _SAID.findall(path.read_text()):
             said[key].add(name)
-    (newest,) = said["revision"] - said["down_revision"]
-    return newest
+    return said

@@ -1,6 +1,7 @@
 """How Alembic reaches the database: over asyncpg, one run at a time, never waiting long for locks."""
 
 import asyncio
+import re
 
 from alembic import context
 from sqlalchemy import Connection, make_url, pool, text
@@ -16,12 +17,16 @@ import domain.generation.models
 import domain.idempotency.models
 import domain.images.models
 import domain.kit.transactions
+import domain.retention.models
 import domain.scenes.models
+import domain.schedule.models
 import domain.storage.models
 import domain.users.models  # noqa: F401 - each fills the metadata
 from domain.kit.tables import metadata
 
 _ONE_AT_A_TIME = 5_704_911_301  # an advisory lock's key, for several servers that start together
+
+_PARTITION = re.compile(r"(events|device_telemetry)_(\d{4}_\d\d|default)")
 
 # PostgreSQL says these expressions in other words than we do, so a comparison would always differ.
 _SAID_OTHERWISE = {
@@ -36,9 +41,7 @@ _SAID_OTHERWISE = {
 
 def _is_ours(_: object, name: str | None, kind: str, reflected: bool, compared: object) -> bool:
     # Monthly partitions are made by a job, not by migrations.
-    is_partition = (
-        name is not None and name.startswith(("events_", "device_telemetry_")) and reflected and compared is None
-    )
+    is_partition = reflected and compared is None and bool(_PARTITION.match(name or ""))
     return not (kind in ("table", "index") and (is_partition or name in _SAID_OTHERWISE))
 
 

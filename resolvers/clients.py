@@ -18,6 +18,7 @@ from schema.configs import Config, ConfigTemplate
 from schema.devices import Device
 from schema.pages import Connection
 from schema.relation import answers
+from schema.retention import CleanupRun, RetentionPolicy
 from schema.storage import ClientUse
 from schema.users import Deleted, User, Viewer
 
@@ -75,6 +76,8 @@ async def _client(ctx: Context, client_id: str) -> ClientRow:
 @answers(Config, "client", reads=["client_id"])
 @answers(ConfigTemplate, "client", reads=["client_id"])
 @answers(ClientUse, "client", reads=["client_id"])
+@answers(RetentionPolicy, "client", reads=["client_id"])
+@answers(CleanupRun, "client", reads=["client_id"])
 @answers(Viewer, "client")
 async def client_of(ctx: Context, parents: Sequence[Any]) -> list[ClientRow | None]:
     return await _clients_of(ctx, ctx.scope, parents)

@@ -17,6 +17,8 @@ from domain.kit.limits import Limiter
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
 from domain.kit.transactions import Transaction, transaction
+from domain.retention.models import RetentionDefaults
+from domain.schedule.times import Timetable
 from domain.storage.models import StoreKind
 from domain.storage.sweeps import SweepPolicy
 from domain.users.authentication import Authenticator, revokes
@@ -55,6 +57,8 @@ class Services:
     upload_max_bytes: int
     sweeping: SweepPolicy
     store_kind: StoreKind
+    retention: RetentionDefaults
+    timetable: Timetable
 
 
 @dataclass(slots=True)

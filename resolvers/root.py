@@ -19,7 +19,8 @@ from resolvers.image_changes import ImageMutation, ImageSettingsQuery
 from resolvers.images import ImageQuery
 from resolvers.local_storage import LocalStorageMutation
 from resolvers.plans import attach_hints
-from resolvers.platform import PlatformQuery
+from resolvers.platform import PlatformMutation, PlatformQuery
+from resolvers.retention import RetentionMutation, RetentionQuery
 from resolvers.scenes import SceneMutation, SceneQuery
 from resolvers.storage import StorageMutation, StorageQuery
 from resolvers.users import UserMutation, UserQuery
@@ -51,6 +52,7 @@ class Query(
     ImageSettingsQuery,
     EventQuery,
     AuditQuery,
+    RetentionQuery,
     PlatformQuery,
     StorageQuery,
 ):
@@ -71,6 +73,8 @@ class Mutation(
     LocalStorageMutation,
     ImageMutation,
     StorageMutation,
+    RetentionMutation,
+    PlatformMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
+from domain.schedule.models import JobName
 from schema.describe import enum, object_type
 
 
@@ -196,6 +197,31 @@ class Workers:
 
     processes: list[Process]
     queues: list[Queue]
+
+
+enum(JobName)
+
+
+@object_type
+class ScheduledJob:
+    """A job that runs at times of the day."""
+
+    name: JobName
+    cron: str | None
+    """Its times, as cron has them; null when it is off."""
+    time_zone: str
+    """The zone of these times."""
+    running: bool
+    started_at: datetime | None
+    """When its last run began; null before the first."""
+    ended_at: datetime | None
+    """When that run ended; null while it runs."""
+    failure: str | None
+    """Why that run did not do its work; null when it did."""
+    requested_at: datetime | None
+    """When somebody wanted it to run at once, until it does."""
+    next_run_at: datetime | None
+    """Null when it is off. What was missed while no relay ran is made up for once."""
 
 
 @object_type

@@ -10,17 +10,29 @@ import dramatiq
 from PIL import Image
 
 from domain.kit.sql import Database
+from domain.retention.models import CleanupKind
+from domain.schedule.models import JobName
 from server import metrics, telemetry
 from server.announce import announced
+from server.backups.nightly import back_up_apart
 from server.generation import generation_lease, generation_provider
 from server.logs import configure_logs
-from server.process import blob_store, connect_database, connect_redis, presence_policy, sweep_policy
+from server.process import (
+    blob_store,
+    connect_database,
+    connect_redis,
+    presence_policy,
+    retention_defaults,
+    sweep_policy,
+    timetable,
+)
 from server.settings import Settings
 from workers.broker import GENERATION, make_broker
 from workers.process import WorkerParts
 from workers.relay import Relay
 from workers.run import run_worker
 from workers.schedule import Schedule
+from workers.timetable import Timed, Work
 
 _CANCEL_AGAIN = 1.0  # seconds
 
@@ -36,10 +48,7 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     telemetry.start(settings, "worker")
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
-    import workers.generation  # noqa: PLC0415 - actors register with the broker that is set by now
-    import workers.storage  # noqa: PLC0415
-    import workers.uploads  # noqa: PLC0415
-    import workers.variants  # noqa: F401, PLC0415
+    import workers.actors  # noqa: F401, PLC0415 - they register with the broker that is set by now
 
     broker.at_once = {GENERATION: settings.generations_at_once}
     Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
@@ -57,6 +66,7 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
             decoding,
             generation_provider(settings),
             generation_lease(settings),
+            retention_defaults(settings),
         )
 
     broker.add_middleware(_Traced())
@@ -116,21 +126,32 @@ async def run_relay(settings: Settings) -> None:
     telemetry.start(settings, "relay")
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
-    import workers.generation  # noqa: PLC0415 - as above
-    import workers.uploads  # noqa: PLC0415
-    import workers.variants  # noqa: F401, PLC0415
+    import workers.actors  # noqa: F401, PLC0415 - as above
 
     # One holds the leadership and listens; the others move the outbox and run the schedule meanwhile.
     database = await connect_database(settings, "relay", at_least=3)
     redis = connect_redis(settings)
-    schedule = partial(
-        Schedule, database, presence_policy(settings), settings.telemetry_kept, sweep_policy(settings)
-    )
+    schedule = partial(_schedule, settings, database)
     relay = Relay(database, redis, broker, settings.redis_namespace, schedule, recorded=metrics.events.inc)
     with announced(settings, "relay", lambda: {"leader": relay.leads}):
         await _until_stopped(relay)
     await redis.aclose()
     await database.close()
+
+
+def _schedule(settings: Settings, database: Database) -> Schedule:
+    """What runs by the clock, of one leadership."""
+    from workers.cleanup import begin_image_cleanups, begin_log_cleanup  # noqa: PLC0415 - as above
+
+    defaults = retention_defaults(settings)
+    work: dict[str, Work] = {
+        JobName.IMAGE_CLEANUP: partial(begin_image_cleanups, database, defaults),
+        JobName.TELEMETRY_CLEANUP: partial(begin_log_cleanup, database, CleanupKind.TELEMETRY, defaults),
+        JobName.EVENT_CLEANUP: partial(begin_log_cleanup, database, CleanupKind.EVENTS, defaults),
+        JobName.BACKUP: back_up_apart,
+    }
+    timed = Timed(database, timetable(settings), work)
+    return Schedule(database, presence_policy(settings), sweep_policy(settings), timed)
 
 
 async def _until_stopped(relay: Relay) -> None:

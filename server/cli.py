@@ -162,6 +162,75 @@ def export_configs(
 
 
 @app.command()
+def backup(
+    to: Annotated[Path | None, typer.Option(help="Folder of backups (QM_BACKUP_DIR).", file_okay=False)] = None,
+    with_blobs: Annotated[
+        bool | None, typer.Option("--with-blobs/--without-blobs", help="The blobs, too (QM_BACKUP_BLOBS).")
+    ] = None,
+    thin_out: Annotated[
+        bool, typer.Option("--thin-out", help="Then remove all but the newest QM_BACKUPS_KEPT.")
+    ] = False,
+) -> None:
+    """Make a backup: the database, a list of the blobs, perhaps the blobs. The secret key is not in it."""
+    given = load_settings(backup_dir=to, backup_blobs=with_blobs)
+    with _attached(given, start=True) as settings, _progress("Backing up") as progress:
+        from server.backups.contents import thin_out as thin
+        from server.backups.make import make_backup
+
+        folder, blobs = settings.backup_folder.absolute(), settings.backup_blobs
+        made = asyncio.run(make_backup(settings, folder, with_blobs=blobs, progress=progress))
+        gone = thin(folder, settings.backups_kept) if thin_out else []
+    out.print(f"{made} was made; {len(gone)} older ones were removed.", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def backups(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of backups; QM_BACKUP_DIR when absent.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read all of each, and compare its checksums.")] = False,
+) -> None:
+    """List the backups of a folder, the newest first. Ends with 1 when one is damaged."""
+    from server.backups.contents import listed
+
+    found = listed(folder or load_settings().backup_folder, verified=verify)
+    table = Table("Backup", "Revision", "Rows", "Blobs", "Bytes", "State")
+    for one in found:
+        about = one.about
+        if about is None:
+            table.add_row(one.path.name, "", "", "", "", f"DAMAGED: {one.problem}")
+            continue
+        blobs = f"{about.blobs:,}" + ("" if about.with_blobs else " (list)")
+        state = "verified" if verify else "whole"
+        rows = f"{sum(about.tables.values()):,}"
+        table.add_row(one.path.name, about.revision, rows, blobs, f"{about.bytes:,}", state)
+    (out if sys.stdout.isatty() else Console(width=200)).print(table)
+    sys.exit(1 if any(one.problem for one in found) else 0)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="The backup.", exists=True, file_okay=False)],
+) -> None:
+    """Bring a backup back, into an empty database (and, if it holds blobs, an empty blob store) only."""
+    with _attached(load_settings(), start=True) as settings, _progress("Restoring") as progress:
+        from server.backups.restore import restore_backup
+
+        done = asyncio.run(restore_backup(settings, folder.absolute(), progress=progress))
+    out.print(f"{done.rows} rows and {done.about.blobs} blobs of {done.about.made_at}.", highlight=False)
+    if not done.same_key:
+        err.print(
+            f"[bold yellow]Another secret key:[/] {PREFIX}SECRET_KEY is not that of the system that was backed up. "
+            "Everybody signs in again, and links that were given out do not work.",
+            soft_wrap=True,
+        )
+    if done.missing:
+        err.print(
+            f"[bold yellow]Blobs are missing:[/] {len(done.missing)}, such as {escape(done.missing[0])}.",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@app.command()
 def settings() -> None:
     """List every setting: its environment variable, its default, what it means."""
     table = Table("Variable", "Default", "Meaning", show_lines=False, expand=True)

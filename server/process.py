@@ -6,6 +6,7 @@ What only the API needs is in `services.py`, so that workers and the relay do wi
 import hashlib
 import hmac
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import asyncpg
 from redis.asyncio import Redis
@@ -20,6 +21,9 @@ from domain.kit.blobs.folder import FolderStore
 from domain.kit.blobs.places import Place, S3Place
 from domain.kit.limits import per_minute
 from domain.kit.sql import Database
+from domain.retention.models import RetentionDefaults, RetentionKind, Rule
+from domain.schedule.models import JobName
+from domain.schedule.times import OFF, Timetable
 from domain.storage.sweeps import SweepPolicy
 from server.settings import PREFIX, Settings, SettingsError
 
@@ -78,6 +82,31 @@ def generation_policy(settings: Settings) -> GenerationPolicy:
 def sweep_policy(settings: Settings) -> SweepPolicy:
     return SweepPolicy(
         every=timedelta(hours=settings.storage_sweep_hours), grace=timedelta(hours=settings.storage_grace_hours)
+    )
+
+
+def retention_defaults(settings: Settings) -> RetentionDefaults:
+    days = {
+        RetentionKind.IMAGES: settings.image_retention_days,
+        RetentionKind.DELETED_IMAGES: settings.deleted_image_retention_days,
+        RetentionKind.TELEMETRY: settings.telemetry_kept_days,
+        RetentionKind.EVENTS: settings.events_kept_days,
+    }
+    rules: dict[str, Rule] = {
+        kind: Rule(kind.lower() not in settings.kept_for_ever, kept) for kind, kept in days.items()
+    }
+    return RetentionDefaults(rules, settings.cleanup_max_share)
+
+
+def timetable(settings: Settings) -> Timetable:
+    crons = {
+        JobName.IMAGE_CLEANUP: settings.image_cleanup_cron,
+        JobName.TELEMETRY_CLEANUP: settings.telemetry_cleanup_cron,
+        JobName.EVENT_CLEANUP: settings.event_cleanup_cron,
+        JobName.BACKUP: settings.backup_cron,
+    }
+    return Timetable(
+        {name.value: None if cron == OFF else cron for name, cron in crons.items()}, ZoneInfo(settings.time_zone)
     )
 
 

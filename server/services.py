@@ -21,7 +21,9 @@ from server.process import (
     generation_policy,
     link_signer,
     presence_policy,
+    retention_defaults,
     sweep_policy,
+    timetable,
 )
 from server.settings import Settings
 
@@ -60,6 +62,8 @@ async def api_services(settings: Settings) -> AsyncIterator[Services]:
             platform=PlatformReports(settings, database, redis, Health(database, redis, blobs)),
             sweeping=sweep_policy(settings),
             store_kind=StoreKind.S3 if isinstance(settings.storage, S3Place) else StoreKind.FOLDER,
+            retention=retention_defaults(settings),
+            timetable=timetable(settings),
         )
     finally:
         await feed.stop()

@@ -9,11 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.kit.blobs.places import FolderPlace, Place, S3Place, read_place
+from domain.schedule.times import checked_cron
 
 PREFIX = "QM_"
 _MIN_SECRET = 32
@@ -92,7 +94,44 @@ class Settings(BaseSettings):
     mark_inactive_after_days: int = Field(
         14, ge=1, description="Days unseen after which that is marked, with an event."
     )
-    telemetry_kept_days: int = Field(400, ge=31, description="Telemetry older than this goes, month by month.")
+    image_retention_days: int = Field(
+        30, ge=1, le=36_500, description="Images go so many days after they arrived, but for those that are cited."
+    )
+    deleted_image_retention_days: int = Field(
+        7, ge=1, le=36_500, description="Deleted images may be restored for so many days; then they go."
+    )
+    telemetry_kept_days: int = Field(
+        400, ge=31, le=36_500, description="Telemetry older than this goes, month by month."
+    )
+    events_kept_days: int = Field(
+        400,
+        ge=31,
+        le=36_500,
+        description="Events, thus the audit log, too, older than this go, month by month.",
+    )
+    kept_for_ever: Annotated[list[Literal["images", "deleted_images", "telemetry", "events"]], NoDecode] = Field(
+        [],
+        description="What stays where no policy of a client says otherwise, separated by commas: `images`, "
+        "`deleted_images`, `telemetry`, `events`.",
+    )
+    cleanup_max_share: float = Field(
+        0.5, gt=0, le=1, description="A cleanup that would take more than this share of what is there stops."
+    )
+    time_zone: str = Field("UTC", description="Of the times of day at which jobs run, such as `Europe/Berlin`.")
+    image_cleanup_cron: str = Field(
+        "0 2 * * *", description="When images go whose time is over: five fields as cron has them, or `off`."
+    )
+    telemetry_cleanup_cron: str = Field("0 3 * * 0", description="When old telemetry goes, likewise.")
+    event_cleanup_cron: str = Field("30 3 * * 0", description="When old events go, likewise.")
+    backup_cron: str = Field("0 1 * * *", description="When a backup is made, likewise.")
+    backup_dir: Path | None = Field(None, description="Where backups are kept. Absent: `backups` in QM_DATA_DIR.")
+    backups_kept: int = Field(30, ge=1, description="Older backups go when a newer one is whole.")
+    backup_blobs: bool = Field(
+        False, description="Whether nightly backups hold the blobs, not just a list of them."
+    )
+    postgres_bin: Path | None = Field(
+        None, description="Folder of pg_dump and pg_restore. Absent: the embedded ones, or those on the PATH."
+    )
     device_reports_per_minute: int = Field(60, ge=1, description="Uploads and heartbeats of one device.")
     image_uploads_per_minute: int = Field(120, ge=1, description="Images that one user or client token posts.")
     upload_max_bytes: int = Field(20_000_000, ge=1_000, description="Largest image that is accepted.")
@@ -189,6 +228,20 @@ class Settings(BaseSettings):
             raise ValueError("it begins with http:// or https://")
         return value
 
+    @field_validator("image_cleanup_cron", "telemetry_cleanup_cron", "event_cleanup_cron", "backup_cron")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        return checked_cron(value)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("it is a name such as `Europe/Berlin` or `UTC`") from None
+        return value
+
     @field_validator("otel_endpoint")
     @classmethod
     def _has_otel(cls, value: str | None) -> str | None:
@@ -226,7 +279,7 @@ class Settings(BaseSettings):
             raise ValueError("it is one word of printable characters")
         return value
 
-    @field_validator("allowed_origins", "prompt_denied", mode="before")
+    @field_validator("allowed_origins", "prompt_denied", "kept_for_ever", mode="before")
     @classmethod
     def _separated(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -269,8 +322,8 @@ class Settings(BaseSettings):
         return self.metrics_dir or self.data_dir / "metrics"
 
     @property
-    def telemetry_kept(self) -> timedelta:
-        return timedelta(days=self.telemetry_kept_days)
+    def backup_folder(self) -> Path:
+        return self.backup_dir or self.data_dir / "backups"
 
     @property
     def access_lifetime(self) -> timedelta:

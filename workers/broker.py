@@ -19,6 +19,7 @@ UPLOADS = "uploads"
 GENERATION = "generation"
 VARIANTS = "variants"
 STORAGE = "storage"
+CLEANUPS = "cleanups"
 
 _log = structlog.get_logger(__name__)
 

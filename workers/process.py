@@ -15,6 +15,7 @@ from dramatiq.asyncio import get_event_loop_thread
 from domain.generation.providers import Provider
 from domain.kit.blobs import BlobStore
 from domain.kit.sql import Database
+from domain.retention.models import RetentionDefaults
 from workers.memory import Memory
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class WorkerParts:
     decoding: threading.Semaphore
     provider: Provider
     generation_lease: timedelta
+    retention: RetentionDefaults
     memory: Memory = field(default_factory=Memory)
 
 

@@ -13,7 +13,6 @@ from domain.device_commands.jobs import expire_device_commands
 from domain.devices.models import device_telemetry
 from domain.devices.presence import PresencePolicy
 from domain.devices.sweep import BATCH, mark_inactive, sweep_presence
-from domain.devices.telemetry import drop_old_telemetry
 from domain.events.models import events
 from domain.firmware.jobs import advance_rollouts
 from domain.generation.jobs import resend_overdue_generations
@@ -25,9 +24,11 @@ from domain.kit.partitions import make_partitions
 from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
 from domain.kit.transactions import transaction
+from domain.retention.runs import resend_overdue_runs
 from domain.scenes.commands import SWEPT_AT_ONCE, sweep_scenes
 from domain.storage.sweeps import SweepPolicy, begin_due_sweep, resend_overdue_sweeps
 from domain.users.sessions import delete_ended_sessions
+from workers.timetable import Timed
 
 _SESSIONS_KEPT = timedelta(days=30)
 
@@ -37,13 +38,11 @@ _log = structlog.get_logger(__name__)
 class Schedule:
     """Runs each job at its interval, never twice at a time, and once at the start."""
 
-    def __init__(
-        self, database: Database, presence: PresencePolicy, telemetry_kept: timedelta, sweeping: SweepPolicy
-    ) -> None:
+    def __init__(self, database: Database, presence: PresencePolicy, sweeping: SweepPolicy, timed: Timed) -> None:
         self._database = database
         self._presence = presence
-        self._telemetry_kept = telemetry_kept
         self._sweeping = sweeping
+        self._timed = timed
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
 
     async def __aenter__(self) -> "Schedule":
@@ -59,7 +58,8 @@ class Schedule:
             (self._mark_overdue_configs, timedelta(minutes=1)),
             (self._sweep_presence, timedelta(minutes=1)),
             (self._mark_inactive_devices, timedelta(hours=1)),
-            (self._drop_old_telemetry, timedelta(hours=6)),
+            (self._resend_overdue_cleanups, timedelta(seconds=10)),
+            (self._timed.look, timedelta(seconds=2)),
             (self._expire_keys, timedelta(hours=1)),
             (self._sweep_scenes, timedelta(hours=1)),
             (self._delete_ended_sessions, timedelta(hours=6)),
@@ -80,6 +80,7 @@ class Schedule:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._scheduler.shutdown(wait=False)
+        await self._timed.stop()
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -142,9 +143,11 @@ class Schedule:
             async with transaction(self._database) as tx:
                 marked = await mark_inactive(tx, SYSTEM, self._presence)
 
-    async def _drop_old_telemetry(self) -> None:
+    async def _resend_overdue_cleanups(self) -> None:
         async with transaction(self._database) as tx:
-            await drop_old_telemetry(tx, SYSTEM, self._telemetry_kept)
+            resent = await resend_overdue_runs(tx, SYSTEM)
+        if resent:
+            _log.warning("cleanups whose worker did not come back were sent again", cleanups=resent)
 
     async def _expire_keys(self) -> None:
         await expire_keys(self._database)

@@ -10,11 +10,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.devices.models import device_telemetry
 from domain.kit.errors import Invalid
-from domain.kit.partitions import drop_partitions
 from domain.kit.scope import Scope
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
-from domain.kit.transactions import Transaction
 
 MAX_POINTS = 1_000
 MAX_RANGE = timedelta(days=400)
@@ -144,8 +142,3 @@ def _point(at: datetime, row: Row | None) -> TelemetryPoint:
 
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-async def drop_old_telemetry(tx: Transaction, scope: Scope, kept: timedelta) -> list[str]:
-    """Drop the months that are wholly older than that, and say so in the log; returns their names."""
-    return await drop_partitions(tx, scope, device_telemetry, older_than=kept)

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from domain.events.models import EventRow
-from domain.events.queries import events_onward, log_head, oldest_position, position_of
+from domain.events.queries import events_onward, log_floor, log_head, oldest_position, position_of
 from domain.kit.errors import Invalid, Refusal
-from domain.kit.scope import SYSTEM
+from domain.kit.scope import SYSTEM, Scope
 from domain.kit.sql import Database
 
 _log = structlog.get_logger(__name__)
@@ -56,14 +56,14 @@ class Feed:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def resumable(self, cursor: str) -> int:
+    async def resumable(self, scope: Scope, cursor: str) -> int:
         """The position behind a cursor. Raises Invalid for one that is none or whose events are no longer kept."""
         position = position_of(cursor)
         head = await log_head(self._database, SYSTEM)
         if position > head:
             raise Invalid("This cursor is ahead of the events log.", argument="after")
         oldest = await oldest_position(self._database, SYSTEM)
-        if position < (head if oldest is None else oldest - 1):
+        if position < max(head if oldest is None else oldest - 1, await log_floor(self._database, scope)):
             raise Invalid("The events after this cursor are no longer kept.", code="CURSOR_EXPIRED")
         return position
 

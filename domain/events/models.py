@@ -48,6 +48,14 @@ event_log = Table(
     CheckConstraint("id = 1", name="single"),
 )
 
+# How far the log of a client was cut off at its old end, where that is not simply the oldest event that there is.
+event_floors = Table(
+    "event_floors",
+    metadata,
+    Column("client_id", Id, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
 
 class EventRow(Row):
     position: int

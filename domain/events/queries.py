@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import BigInteger, Select, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
-from domain.events.models import EventRow, event_log, events
+from domain.events.models import EventRow, event_floors, event_log, events
 from domain.kit.errors import Invalid
 from domain.kit.paging import Count, Order, Page, decode_cursor, encode_cursor, fetch_page, paged
-from domain.kit.scope import Scope
+from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
 
@@ -36,6 +36,7 @@ _onward = (
 _ONWARD = Statement(_onward, EventRow)
 _ONWARD_OF_CLIENT = Statement(_onward.where(_CONDITIONS["scope"]), EventRow)
 _OLDEST = Statement(select(func.min(events.c.position)))
+_FLOOR = Statement(select(func.max(event_floors.c.position)).where(visible(event_floors.c.client_id)))
 
 
 class _NewestFirst(Order):
@@ -102,6 +103,11 @@ async def oldest_position(db: Runner, scope: Scope) -> int | None:
     """The position of the oldest event that is kept; None for an empty log."""
     position: int | None = await db.value(_OLDEST)
     return position
+
+
+async def log_floor(db: Runner, scope: Scope) -> int:
+    """Up to which position events that the scope sees were taken away before their month; 0 where none were."""
+    return await db.value(_FLOOR, scope=scope.client_id) or 0
 
 
 async def events_onward(db: Runner, scope: Scope, position: int, limit: int) -> list[EventRow]:

@@ -120,6 +120,9 @@ images = Table(
     Index("ix_images_client_unchanged", "client_id", "id", postgresql_where=text("unchanged_since IS NOT NULL")),
     Index("ix_images_client_deleted", "client_id", "id", postgresql_where=_DELETED),
     Index("ix_images_deleted", "deleted_at", "id", postgresql_where=_DELETED),
+    # What retention asks: which are the oldest of a client, and does anybody else name this blob.
+    Index("ix_images_client_received", "client_id", "received_at", postgresql_where=text("deleted_at IS NULL")),
+    Index("ix_images_original_key", "original_key", postgresql_using="hash"),
     # Photos of devices, the many, are in none of the next three.
     Index("ix_images_client_source", "client_id", "source", "id", postgresql_where=text("source <> 'DEVICE'")),
     Index("ix_images_client_sha256", "client_id", "sha256", postgresql_where=text("device_id IS NULL")),

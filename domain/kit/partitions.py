@@ -54,22 +54,26 @@ async def make_partitions(tx: Transaction, scope: Scope, table: Table, *, ahead:
             await _make(tx, table, month)
 
 
-async def old_partitions(db: Runner, scope: Scope, table: Table, *, older_than: timedelta) -> list[Partition]:
-    """The months that are wholly older than that: what `drop_partitions` would drop."""
-    oldest_kept = partition_name(table, datetime.now(UTC) - older_than)
-    return [partition for partition in await db.all(_MONTHS, parent=table.name) if partition.name < oldest_kept]
+async def months(db: Runner, scope: Scope, table: Table) -> list[Partition]:
+    """Every month that there is, the oldest first."""
+    return await db.all(_MONTHS, parent=table.name)
 
 
-async def drop_partitions(tx: Transaction, scope: Scope, table: Table, *, older_than: timedelta) -> list[str]:
-    """Drop those months, with an event for each; returns their names."""
-    dropped = await old_partitions(tx, scope, table, older_than=older_than)
+def is_before(table: Table, partition: Partition, moment: datetime) -> bool:
+    """Whether a month is over before that moment's month begins."""
+    return partition.name < partition_name(table, moment)
+
+
+async def drop_month(tx: Transaction, scope: Scope, table: Table, partition: Partition) -> None:
+    """Drop a month, with an event. Its lock stops every use of the table while it is waited for: 2 s at most.
+
+    Raises asyncpg's LockNotAvailableError then.
+    """
     await tx.all(_TIME_LIMITS)
-    for partition in dropped:
-        await tx.all(Statement(text(f"DROP TABLE {partition.name}")))
-        subject = ("System", SYSTEM_ID)
-        data = {"table": table.name, "partition": partition.name, "bytes": partition.bytes}
-        tx.emit(scope, "retention.partition_dropped", client_id=None, subject=subject, **data)
-    return [partition.name for partition in dropped]
+    await tx.all(Statement(text(f"DROP TABLE IF EXISTS {partition.name}")))
+    subject = ("System", SYSTEM_ID)
+    data = {"table": table.name, "partition": partition.name, "bytes": partition.bytes}
+    tx.emit(scope, "retention.partition_dropped", client_id=None, subject=subject, **data)
 
 
 async def _strays(db: Runner, table: Table) -> set[datetime]:

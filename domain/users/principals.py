@@ -36,6 +36,8 @@ class Permission(StrEnum):
     CONFIGS_WRITE = "configs:write"
     EVENTS_READ = "events:read"
     AUDIT_READ = "audit:read"
+    RETENTION_READ = "retention:read"
+    RETENTION_WRITE = "retention:write"
     PLATFORM_READ = "platform:read"
     PLATFORM_WRITE = "platform:write"
 
@@ -48,6 +50,7 @@ _VIEWER = _SIGNED_IN | {
     Permission.IMAGES_READ,
     Permission.CONFIGS_READ,
     Permission.EVENTS_READ,
+    Permission.RETENTION_READ,
 }
 _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
@@ -60,6 +63,7 @@ _OPERATOR = _VIEWER | {
     Permission.CLIENT_TOKEN,
     Permission.USERS_READ,
     Permission.AUDIT_READ,
+    Permission.RETENTION_WRITE,
 }
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
@@ -67,7 +71,13 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(_OPERATOR),
     Role.ADMIN: frozenset(Permission),
 }
-_OF_CLIENT_TOKEN = frozenset(_OPERATOR - {Permission.CLIENT_TOKEN, Permission.USERS_READ, Permission.AUDIT_READ})
+_OF_PEOPLE = {
+    Permission.CLIENT_TOKEN,
+    Permission.USERS_READ,
+    Permission.AUDIT_READ,
+    Permission.RETENTION_WRITE,
+}
+_OF_CLIENT_TOKEN = frozenset(_OPERATOR - _OF_PEOPLE)
 _OF_DEVICE_TOKEN = frozenset(_SIGNED_IN | {Permission.DEVICES_REPORT})
 
 

@@ -34,7 +34,10 @@ class Fanout:
 
     async def join(self, watch: Watch, outlet: Outlet) -> Member:
         """Begin a subscription, from now or after its cursor. Raises Invalid for a cursor that does not do."""
-        position = self._feed.position if watch.after is None else await self._feed.resumable(watch.after)
+        if watch.after is None:
+            position = self._feed.position
+        else:
+            position = await self._feed.resumable(watch.scope, watch.after)
         # No await from here on, in which the last member could leave the group that is found.
         group = self._groups.get(watch.key) or self._opened(watch)
         return group.add(outlet, position)

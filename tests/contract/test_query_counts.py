@@ -20,12 +20,14 @@ from domain.users.sessions import SessionTokens
 from resolvers.context import Context, Services
 from schema import relation
 from schema.execution import execute
+from schema.retention import RetentionPolicy
 from server.services import api_services
 from server.settings import load_settings
 from tests.configs.operations import new_mac, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.device_commands.operations import RESTART, SEND
 from tests.firmware.operations import begun, uploaded
+from tests.retention.operations import CLEANUP
 from tests.support.api import Organisation
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -43,6 +45,7 @@ _LISTS = {
     "configs": (1, "query ($n: Int!) { configs(first: $n) { edges { cursor } nodes { id deviceName } } }"),
     "configTemplates": (1, "query ($n: Int!) { configTemplates(first: $n) { nodes { id name } } }"),
     "images": (1, "query ($n: Int!) { images(first: $n) { nodes { id perceptualHash } } }"),
+    "cleanupRuns": (1, "query ($n: Int!) { cleanupRuns(first: $n) { nodes { id state found more } } }"),
     "firmwares": (1, "query ($n: Int!) { firmwares(first: $n) { nodes { id warning } } }"),
     "rollouts": (1, "query ($n: Int!) { rollouts(first: $n) { nodes { id status } } }"),
     "auditLog": (1, "query ($n: Int!) { auditLog(first: $n) { nodes { id action before after } } }"),
@@ -117,6 +120,7 @@ _RELATIONS = {
     ),
     ("Image", "url"): (1, "query ($n: Int!) { images(first: $n) { nodes { url(variant: ORIGINAL) } } }"),
     ("Image", "device"): (2, "query ($n: Int!) { images(first: $n) { nodes { device { id } } } }"),
+    ("CleanupRun", "client"): (2, "query ($n: Int!) { cleanupRuns(first: $n) { nodes { client { id } } } }"),
     ("User", "client"): (2, "query ($n: Int!) { users(first: $n) { nodes { client { id } } } }"),
     ("AuditEntry", "actor"): (2, "query ($n: Int!) { auditLog(first: $n) { nodes { actor { name } } } }"),
     ("Event", "subject"): (
@@ -138,6 +142,7 @@ _BOUNDED = {
     "SentDeviceCommands.results",
     "BulkDeviceResults.results",
     "BulkImageResults.results",
+    "RetentionPolicy.rules",
     "DatabaseStats.tables",
     "Diagnostics.checks",
     "Diagnostics.disks",
@@ -157,6 +162,7 @@ _SINGLE = {
     ("ConfigUpdate", "config"): 1,
     ("ImageUpdate", "image"): 1,
     ("Session", "user"): 1,
+    ("RetentionPolicy", "client"): 1,
     ("Viewer", "user"): 1,
     ("Viewer", "client"): 1,
     ("Viewer", "device"): 1,
@@ -228,6 +234,8 @@ async def full(stack: Stack, org: Organisation) -> Organisation:
             await begun(org.operator, await uploaded(org.operator, version=f"2.{number}"))
         for _ in range(2 * _MANY):
             await ready.next()
+    for _ in range(_MANY):
+        await org.operator.run(CLEANUP, dry=True)
     return org
 
 
@@ -310,6 +318,9 @@ async def _parents(inside: _InProcess, org: Organisation, key: tuple[str, str]) 
     if key == ("Viewer", "device"):
         devices = [await org.device() for _ in range(2)]
         return [(await inside.context(device.token)).principal for device in devices]
+    if key[0] == "RetentionPolicy":
+        other = await Organisation.made(org.admin)
+        return [RetentionPolicy(client_id=one.id, rules=[]) for one in (org, other)]
     principals = [(await inside.context(api.token)).principal for api in (org.operator, org.viewer)]
     if key[0] == "Session":
         return [SessionTokens("", "", datetime.now(UTC), str(principal.id)) for principal in principals]

@@ -23,6 +23,7 @@ from tests.contract.documents import graphql_schema
 _DATA_ACCESS = {
     *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "rollouts", "log", "sessions"),
     *("templates", "rules", "history", "arrivals", "variants", "settings", "scenes"),
+    *("runs", "cleanups", "logs", "images"),
 }
 _ACTS_WITHOUT_A_SCOPE = {
     "domain.idempotency.commands.expire_keys": "forgets old keys of every caller; keys belong to callers",

@@ -12,6 +12,7 @@ from tests.configs.operations import DELETE, SCHEMA, save, save_template
 from tests.contract.documents import id_arguments
 from tests.device_commands.operations import send
 from tests.firmware.operations import begun, uploaded
+from tests.retention.operations import CLEANUP
 from tests.support.api import Organisation, TestDevice
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -141,10 +142,28 @@ _OF_IMAGES = {
         )
     },
 }
+_RUNS = "query ($id: ID!) { cleanupRuns(clientId: $id) { nodes { id } edges { node { id } } totalCount } }"
+_OF_RETENTION = {
+    "Query.retentionPolicy.clientId": _Case(
+        "client", "NOT_FOUND", "query ($id: ID!) { retentionPolicy(clientId: $id) { rules { keepDays } } }"
+    ),
+    "Query.cleanupRuns.clientId": _Case("client", [], _RUNS),
+    "Query.cleanupRun.id": _Case("cleanup", None, "query ($id: ID!) { cleanupRun(id: $id) { id } }"),
+    "Mutation.updateRetentionPolicy.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f"{_ID}{{ updateRetentionPolicy(changes: [{{kind: IMAGES, keepDays: 3}}], clientId: $id) "
+        "{ rules { keepDays } } }",
+    ),
+    "Mutation.cleanupImages.clientId": _Case(
+        "client", "NOT_FOUND", f"{_ID}{{ cleanupImages(clientId: $id) {{ found due }} }}"
+    ),
+}
 _NOBODY = {"total": 0, "presence": []}
 _CASES = {
     **_OF_CONFIGS,
     **_OF_IMAGES,
+    **_OF_RETENTION,
     "Query.client.id": _Case("client", None, "query ($id: ID!) { client(id: $id) { id } }"),
     "Query.device.id": _Case("device", None, "query ($id: ID!) { device(id: $id) { id } }"),
     "Query.device.clientId": _Case(
@@ -290,6 +309,7 @@ class _Things:
     config: str
     template: str
     spare: str
+    cleanup: str
     reporter: TestDevice
 
     @classmethod
@@ -305,7 +325,8 @@ class _Things:
         await save(org.operator, _DELETED, {})
         await org.operator.run(DELETE, mac=_DELETED)
         await org.operator.run(SCHEMA, schema={})
-        made = (firmware, in_use, rollout, config["id"], template["id"], spare["id"])
+        cleanup = (await org.operator.run(CLEANUP, dry=True))["cleanupImages"]
+        made = (firmware, in_use, rollout, config["id"], template["id"], spare["id"], cleanup["id"])
         operator = (await org.operator.run("{ viewer { user { id } } }"))["viewer"]["user"]["id"]
         return cls(org.id, device.id, image_id, user.id, operator, command["id"], *made, device)
 

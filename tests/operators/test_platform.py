@@ -113,9 +113,9 @@ async def test_every_process_says_that_it_lives(admin: Api, stack: Stack, org: O
         kind.upper(): stack.child(kind) for kind in ("api", "worker", "relay")
     }
     assert [process["kind"] for process in found["processes"] if process["leader"]] == ["RELAY"]
-    assert by_kind["WORKER"]["queues"] == ["uploads"]
+    assert by_kind["WORKER"]["queues"] == ["cleanups", "uploads"]
     assert by_kind["WORKER"]["jobsFailed"] == 0
-    assert {queue["name"] for queue in found["queues"]} == {"uploads"}
+    assert {queue["name"] for queue in found["queues"]} == {"cleanups", "uploads"}
     for process in found["processes"]:
         age = datetime.now(UTC) - datetime.fromisoformat(process["heartbeatAt"])
         assert age < timedelta(seconds=30)

@@ -15,6 +15,7 @@ _READING = {
     "configs:read",
     "firmware:read",
     "events:read",
+    "retention:read",
 }
 _OPERATING = _READING | {
     "audit:read",
@@ -26,6 +27,7 @@ _OPERATING = _READING | {
         "firmware:write",
         "clients:token",
         "users:read",
+        "retention:write",
     ),
 }
 
@@ -33,7 +35,12 @@ _OPERATING = _READING | {
 async def test_an_admin_is_of_no_client_and_may_do_everything(admin: Api) -> None:
     viewer = (await admin.run(VIEWER))["viewer"]
     assert (viewer["kind"], viewer["role"], viewer["client"], viewer["device"]) == ("USER", "ADMIN", None, None)
-    assert set(viewer["permissions"]) == _OPERATING | {"clients:write", "users:write", "platform:read"}
+    assert set(viewer["permissions"]) == _OPERATING | {
+        "clients:write",
+        "users:write",
+        "platform:read",
+        "platform:write",
+    }
     assert viewer["user"]["email"] == "admin@example.com"
 
 
@@ -56,7 +63,7 @@ async def test_a_client_token_is_its_client(org: Organisation) -> None:
     assert viewer == {
         "kind": "CLIENT",
         "role": None,
-        "permissions": sorted(_OPERATING - {"clients:token", "users:read", "audit:read"}),
+        "permissions": sorted(_OPERATING - {"clients:token", "users:read", "audit:read", "retention:write"}),
         "user": None,
         "client": {"id": org.id, "name": org.name},
         "device": None,

@@ -1,0 +1,1 @@
+"""How long things are kept, and taking away what is over. What devices are and what was observed stays for ever."""
