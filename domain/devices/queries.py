@@ -143,7 +143,7 @@ async def list_devices(
 
     key = ("devices", tuple(sorted((name, str(value)) for name, value in given.items())))
     statement = _list(names, order, after is not None, columns)
-    return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, **given)
+    return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, columns, **given)
 
 
 async def matching_devices(

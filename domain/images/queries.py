@@ -97,7 +97,7 @@ async def list_images(
 
     statement = _list(names, order, after is not None, False, columns)
     counted = Count(_key("images", given), None, count)
-    return await fetch_page(db, statement, ORDERS[order], counted, first, after, **given)
+    return await fetch_page(db, statement, ORDERS[order], counted, first, after, columns, **given)
 
 
 async def images_of_devices(
@@ -129,6 +129,7 @@ async def images_of_devices(
         device_ids,
         first,
         after,
+        columns,
         **given,
     )
 

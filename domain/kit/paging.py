@@ -163,10 +163,11 @@ async def fetch_page(
     count: Count,
     first: int,
     after: str | None,
+    wanted: frozenset[str] | None = None,
     **parameters: Any,
 ) -> Page[R]:
-    """One page of a root list."""
-    rows = await db.all(statement, limit=first + 1, **order.after(after), **parameters)
+    """One page of a root list. `wanted` is what is read of it and its rows; None for everything."""
+    rows = await db.all(statement, limit=_limit(first, wanted), **order.after(after), **parameters)
     return _page(rows, first, after, order, count)
 
 
@@ -178,15 +179,21 @@ async def fetch_pages(
     parents: Sequence[str],
     first: int,
     after: str | None,
+    wanted: frozenset[str] | None = None,
     **parameters: Any,
 ) -> list[Page[R]]:
-    """One page for each parent, aligned with them."""
+    """One page for each parent, aligned with them; `wanted` as for `fetch_page`."""
     asked = list(dict.fromkeys(parents))  # one that is asked for twice would have its rows twice
-    rows = await db.all(statement, parents=asked, limit=first + 1, **order.after(after), **parameters)
+    rows = await db.all(statement, parents=asked, limit=_limit(first, wanted), **order.after(after), **parameters)
     found: dict[str, list[R]] = {parent: [] for parent in asked}
     for row in rows:
         found[row["parent_key"]].append(row)  # by key: attributes of records take three times as long
     return [_page(found[parent], first, after, order, count(parent)) for parent in parents]
+
+
+def _limit(first: int, wanted: frozenset[str] | None) -> int:
+    # One row more tells whether there is a next page. Of short lists under many parents it is many rows.
+    return first + (wanted is None or "page_info" in wanted)
 
 
 def _page(rows: list[R], first: int, after: str | None, order: Order, count: Count) -> Page[R]:

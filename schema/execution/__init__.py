@@ -22,6 +22,7 @@ The modules, in the order in which to read them:
     hints     how a schema says where values come from: columns, computed, relations, root functions
     plan      what a plan is: selections, their fields, types unwrapped
     compile   from a document to a plan; what is not supported
+    inputs    variables and arguments
     leaves    scalars and enums
     generate  the generated loop
     run       the runtime: selections of many rows at once

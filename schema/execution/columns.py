@@ -13,7 +13,11 @@ Columns = frozenset[str]
 
 
 def columns_of(field: Field) -> Columns | None:
-    """What is read of the rows that a field returns, be it one, a list or a page of them. None: perhaps all."""
+    """What is read of the rows that a field returns, be it one, a list or a page of them. None: perhaps all.
+
+    Of a page it is what is read of its items and of itself, so that a page that nobody asks whether there is more
+    need not find out.
+    """
     selection = _selection(field.output)
     sized = sized_of(field.definition.extensions)
     if sized is None or selection is None:
@@ -25,6 +29,8 @@ def columns_of(field: Field) -> Columns | None:
             edges = [edge for edge in listed.fields if edge.name == sized.node] if listed else []
             is_edge = listed is not None and _is_edge(inner.output, sized.node)
             items += [_read(_selection(edge.output)) for edge in edges] if is_edge else [_read(listed)]
+        else:
+            items.append(_read_by(inner))
     if None in items:
         return None
     return Columns().union(*(item for item in items if item is not None))
@@ -49,15 +55,17 @@ def _selection(output: Output) -> Selection | None:
 def _read(selection: Selection | None) -> Columns | None:
     if selection is None:
         return None
-    read: set[str] = set()
-    for field in selection.fields:
-        match field.hint:
-            case Column(name):
-                read.add(name)
-            case Computed(reads=reads) | Relation(reads=reads) if reads is not None:
-                read |= reads
-            case Constant():
-                pass
-            case _:
-                return None
-    return Columns(read)
+    read = [_read_by(field) for field in selection.fields]
+    return None if None in read else Columns().union(*(columns for columns in read if columns is not None))
+
+
+def _read_by(field: Field) -> Columns | None:
+    match field.hint:
+        case Column(name):
+            return Columns({name})
+        case Computed(reads=reads) | Relation(reads=reads):
+            return reads
+        case Constant():
+            return Columns()
+        case _:
+            return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, GraphQLTypeResolver
 from graphql.execution import execute as core_execute
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import VariableValues
 
 from .cache import PlanCache
 from .compile import compile_plan, operation_of
@@ -18,7 +18,6 @@ from .plan import Operation, Plan, Settings, Unsupported
 from .run import Run
 
 _NO_CHANGES = (None,) * 6
-_NO_VARIABLES = VariableValues({}, {})
 
 
 def execute(
@@ -136,24 +135,13 @@ def bind(
     name = id(document) if document_key is None else document_key
     key = (id(schema), name, operation_name, native, field_resolver, type_resolver)
     operation = plans.operation(key, document, partial(operation_of, schema, document, operation_name))
-    variables = _variables(operation, variable_values, max_coercion_errors, hide_suggestions)
+    variables = operation.variables.coerce(variable_values or {}, max_coercion_errors, hide_suggestions)
     if isinstance(variables, list):
         return variables
     conditions = _conditions(operation, variables)
     settings = Settings(native, field_resolver, type_resolver)
     plan = plans.plan((key, *conditions.values()), partial(compile_plan, operation, conditions, settings))
     return Bound(plan, variables, hide_suggestions)
-
-
-def _variables(
-    operation: Operation, values: dict[str, Any] | None, max_errors: int, hide_suggestions: bool
-) -> VariableValues | list[GraphQLError]:
-    definitions = operation.node.variable_definitions
-    if not definitions:
-        return _NO_VARIABLES
-    return get_variable_values(
-        operation.schema, definitions, values or {}, max_errors=max_errors, hide_suggestions=hide_suggestions
-    )
 
 
 def _conditions(operation: Operation, variables: VariableValues) -> dict[str, bool]:

@@ -13,7 +13,7 @@ SIZED = "sized"
 
 Arguments = dict[str, Any]
 Convert = Callable[[Arguments], Arguments]
-"""From coerced GraphQL arguments to the keyword arguments of a Python function."""
+"""From coerced GraphQL arguments, all or some, to the keyword arguments of a Python function, each by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from graphql import (
 from graphql.execution.collect_fields import FragmentDetails
 
 from .hints import Arguments, Convert, Hint
+from .inputs import Partly, Variables
 from .leaves import Leaf
 
 Build = Callable[[Sequence[Any]], list[dict[str, Any]]]
@@ -54,6 +55,7 @@ class Operation:
     root_type: GraphQLObjectType
     conditions: tuple[str, ...]
     """The variables that `@skip` and `@include` ask for."""
+    variables: Variables
 
 
 @dataclass(slots=True)
@@ -98,6 +100,8 @@ class Field:
     output: "Output"
     arguments: Arguments | None
     """Coerced at compile time; None when they hold variables."""
+    partly: Partly | None
+    """Then those of them that do not."""
     convert: Convert | None
 
     inline: bool

@@ -147,6 +147,8 @@ class Run:
     def _arguments(self, field: Field) -> Arguments:
         if field.arguments is not None:
             return field.arguments
+        if field.partly is not None and (given := field.partly.given(self.variables.coerced)) is not None:
+            return field.partly.known | (given if field.convert is None else field.convert(given))
         arguments = get_argument_values(
             field.definition, field.nodes[0], self.variables, None, self.hide_suggestions
         )
