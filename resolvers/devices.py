@@ -20,7 +20,7 @@ from domain.kit.errors import Invalid, NotFound
 from domain.kit.paging import Page, page_size
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import columns_of, operation
+from resolvers.operation import operation, wanted_of
 from schema.device_commands import DeviceCommand
 from schema.device_health import DeviceSummary
 from schema.devices import Device, DeviceChanges, DeviceFilter, DeviceOrder, DeviceWithToken, NewDevice
@@ -52,7 +52,7 @@ class DeviceQuery:
             order=order.name,
             first=page_size(first),
             after=after,
-            columns=columns_of(info),
+            wanted=wanted_of(info),
             **filters_of(filter),
         )
 

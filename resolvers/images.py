@@ -9,9 +9,10 @@ from domain.devices.models import DeviceRow
 from domain.images import queries
 from domain.images.models import ImageRow
 from domain.kit.paging import Page, page_size
+from domain.kit.written import EVERYTHING, Wanted
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import columns_of, operation
+from resolvers.operation import operation, wanted_of
 from schema.devices import Device
 from schema.images import Image, ImageFilter, ImageOrder, ImageVariant
 from schema.pages import Connection
@@ -44,7 +45,7 @@ class ImageQuery:
             order=order.name,
             first=page_size(first),
             after=after,
-            columns=columns_of(info),
+            wanted=wanted_of(info),
             **_filters(filter),
         )
 
@@ -63,7 +64,7 @@ async def images_of(
     order: ImageOrder,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
 ) -> list[Page[ImageRow]]:
     return await queries.images_of_devices(
         ctx.db,
@@ -72,7 +73,7 @@ async def images_of(
         order=order.name,
         first=page_size(first),
         after=after,
-        columns=columns,
+        wanted=wanted,
         **_filters(filter),
     )
 

@@ -1,7 +1,7 @@
 """Reading images: one, many by id, a list, and a list under each of many devices."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
@@ -12,6 +12,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
+from domain.kit.written import EVERYTHING, Wanted
 
 _COLUMNS = [images.c[name] for name in ImageRow.__annotations__]
 
@@ -44,9 +45,9 @@ _BY_IDS = Statement(
 
 @lru_cache(maxsize=512)
 def _list(
-    filters: frozenset[str], order: str, after: bool, under_devices: bool, columns: frozenset[str] | None
+    filters: frozenset[str], order: str, after: bool, under_devices: bool, wanted: Wanted
 ) -> Statement[ImageRow]:
-    query = _filtered(select(*projected(_COLUMNS, columns, ORDERS[order])), filters)
+    query = _filtered(select(*projected(_COLUMNS, wanted, ORDERS[order])), filters)
     parent = images.c.device_id if under_devices else None
     return Statement(paged(query, images.c.id, ORDERS[order], after=after, parent=parent), ImageRow)
 
@@ -82,10 +83,10 @@ async def list_images(
     order: str,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     **filters: Any,
 ) -> Page[ImageRow]:
-    """The images in the scope, with at least these columns (None: all).
+    """The images in the scope, with at least what is wanted.
 
     `order` is a name in ORDERS; filters are those of `_CONDITIONS`.
     """
@@ -95,9 +96,9 @@ async def list_images(
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names, False), **given)}
 
-    statement = _list(names, order, after is not None, False, columns)
+    statement = partial(_list, names, order, after is not None, False)
     counted = Count(_key("images", given), None, count)
-    return await fetch_page(db, statement, ORDERS[order], counted, first, after, columns, **given)
+    return await fetch_page(db, statement, ORDERS[order], counted, first, after, wanted, **given)
 
 
 async def images_of_devices(
@@ -108,10 +109,10 @@ async def images_of_devices(
     order: str,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     **filters: Any,
 ) -> list[Page[ImageRow]]:
-    """One page of images for each device, aligned with them, in one statement; with at least these columns."""
+    """One page of images for each device, aligned with them, in one statement, with at least what is wanted."""
     given = _given(scope, filters)
     names = frozenset(given)
 
@@ -120,7 +121,7 @@ async def images_of_devices(
         return {row.parent_key: row["count"] for row in rows}
 
     key = _key("device images", given)
-    statement = _list(names, order, after is not None, True, columns)
+    statement = partial(_list, names, order, after is not None, True)
     return await fetch_pages(
         db,
         statement,
@@ -129,7 +130,7 @@ async def images_of_devices(
         device_ids,
         first,
         after,
-        columns,
+        wanted,
         **given,
     )
 

@@ -33,12 +33,13 @@ The modules, in the order in which to read them:
     steps     coroutines: what does not wait needs no task
     classes   what a class says about its values
     cache     the plans that were used last
-    columns   what an operation reads of rows, so that no more is fetched
+    columns   what an operation reads of rows, so that no more is fetched, and how it writes them
     cost      what an operation costs, before it is executed
     entry     `execute`, and its halves
 """
 
 from .cache import PlanCache, Recent
+from .columns import Wanted
 from .compile import compile_operation
 from .cost import Measure, measure
 from .entry import Bound, bind, execute
@@ -62,6 +63,7 @@ __all__ = [
     "Trusted",
     "TypeName",
     "Unsupported",
+    "Wanted",
     "bind",
     "compile_operation",
     "execute",

@@ -86,7 +86,7 @@ def compile_operation(
     conditions = conditions or {}
     if missing := [name for name in operation.conditions if name not in conditions]:
         raise ValueError(f"The plan depends on the variables {missing}.")
-    return compile_plan(operation, conditions, Settings(native, None, None))
+    return compile_plan(operation, conditions, Settings(native, None, None, None))
 
 
 def compile_plan(operation: Operation, conditions: Mapping[str, bool], settings: Settings) -> Plan:
@@ -96,7 +96,7 @@ def compile_plan(operation: Operation, conditions: Mapping[str, bool], settings:
         root = compiler.root()
     except RecursionError:
         raise Unsupported("selections nested too deeply") from None
-    return Plan(operation, root, operation.node.operation is OperationType.MUTATION)
+    return Plan(operation, root, settings.written, operation.node.operation is OperationType.MUTATION)
 
 
 class _Compiler:

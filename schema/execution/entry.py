@@ -42,6 +42,7 @@ def execute(
     *,
     plans: PlanCache | None = None,
     native: frozenset[type] = frozenset(),
+    written: type | None = None,
     document_key: Hashable = None,
     fallback: Callable[..., Any] | None = core_execute,
     **others: Any,
@@ -50,9 +51,10 @@ def execute(
 
     `plans` keeps compiled plans, by the identity of the document or by `document_key` where that is given.
     `native` are classes that the caller's encoder writes exactly as the scalars of such values would: they
-    are left as they are. Whatever changes how graphql-core executes (a middleware, an executor class, an
-    abort signal…) is left to graphql-core, as are operations that plans do not support: `fallback` is called
-    with the same arguments. Raises Unsupported when that is None.
+    are left as they are. `written` is the class of what it writes as the JSON that it holds already (orjson's
+    `Fragment`): functions that can make such rows are told how (`columns.py`). Whatever changes how graphql-core
+    executes (a middleware, an executor class, an abort signal…) is left to graphql-core, as are operations that
+    plans do not support: `fallback` is called with the same arguments. Raises Unsupported when that is None.
     """
 
     changes = (middleware, executor_class, is_awaitable, is_async_iterable, abort_signal, hooks)
@@ -70,6 +72,7 @@ def execute(
                 hide_suggestions,
                 plans=PlanCache(1) if plans is None else plans,
                 native=native,
+                written=written,
                 document_key=document_key,
             )
     if bound is None:
@@ -127,19 +130,20 @@ def bind(
     *,
     plans: PlanCache,
     native: frozenset[type] = frozenset(),
+    written: type | None = None,
     document_key: Hashable = None,
 ) -> Bound | list[GraphQLError]:
     """The first half of `execute`: find or compile the plan and coerce the variables, or say what is wrong with
     these. Raises Unsupported.
     """
     name = id(document) if document_key is None else document_key
-    key = (id(schema), name, operation_name, native, field_resolver, type_resolver)
+    key = (id(schema), name, operation_name, native, written, field_resolver, type_resolver)
     operation = plans.operation(key, document, partial(operation_of, schema, document, operation_name))
     variables = operation.variables.coerce(variable_values or {}, max_coercion_errors, hide_suggestions)
     if isinstance(variables, list):
         return variables
     conditions = _conditions(operation, variables)
-    settings = Settings(native, field_resolver, type_resolver)
+    settings = Settings(native, written, field_resolver, type_resolver)
     plan = plans.plan((key, *conditions.values()), partial(compile_plan, operation, conditions, settings))
     return Bound(plan, variables, hide_suggestions)
 

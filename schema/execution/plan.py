@@ -39,6 +39,7 @@ class Settings:
     """What the caller chose, and what a plan therefore depends on beside schema and document."""
 
     native: frozenset[type]
+    written: type | None
     field_resolver: Callable[..., Any] | None
     type_resolver: GraphQLTypeResolver | None
 
@@ -64,6 +65,8 @@ class Plan:
 
     operation: Operation
     root: "Selection"
+    written: type | None
+    """The class of rows that are JSON already."""
     serial: bool
     """Whether root fields run one after the other: those of a mutation."""
 
@@ -107,7 +110,7 @@ class Field:
     inline: bool
     """Whether a generated function may read it."""
     projection: Arguments | None = None
-    """The argument `columns` of a function that takes it, once it was worked out."""
+    """The argument `wanted` of a function that takes it, once it was worked out."""
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path, is_awaitable
 
 from .classes import is_mapping, is_record
-from .columns import columns_of
+from .columns import wanted_of
 from .complete import attempt, complete
 from .failures import Failure, Nulled, failure_at, shown
 from .generate import build_of
@@ -71,6 +71,8 @@ class Run:
 
     async def select(self, selection: Selection, rows: Sequence[Any], places: Places) -> list[Any]:
         """The dicts of a selection for these rows, or failures."""
+        if rows and rows[0].__class__ is self.plan.written:  # who made one made all of them
+            return list(rows)
         objects = _built(selection, rows) if selection.inline else None
         fields = selection.fields if objects is None else selection.others
         columns = await self.steps.together([self._column(field, rows, places) for field in fields])
@@ -90,7 +92,7 @@ class Run:
             arguments = self._arguments(field)
             if isinstance(field.hint, Relation | Root) and field.hint.projects:
                 if field.projection is None:
-                    field.projection = {"columns": columns_of(field)}
+                    field.projection = {"wanted": wanted_of(field, self.plan.written is not None)}
                 arguments = arguments | field.projection
             if isinstance(field.hint, Relation):
                 values = await self._related(field, field.hint.batch, rows, arguments)

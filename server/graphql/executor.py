@@ -182,6 +182,8 @@ class Executor:
                 operation.name,
                 plans=self._plans if operation.kept else PlanCache(1),
                 native=NATIVE,
+                # The statement of a shape is prepared by each connection: not for what is asked once.
+                written=orjson.Fragment if operation.kept else None,
                 document_key=operation.text,
             )
         except Unsupported:
