@@ -79,12 +79,13 @@ class Edge:
                 await response(scope, receive, answer)
             finally:
                 pattern = _route(scope)
-                span.set(
-                    f"{scope['method']} {pattern}",
-                    failed=status in (0, *range(500, 600)),
-                    http__route=pattern,
-                    http__response__status_code=status or 500,
-                )
+                if span is not telemetry.NOTHING:
+                    span.set(
+                        f"{scope['method']} {pattern}",
+                        failed=status in (0, *range(500, 600)),
+                        http__route=pattern,
+                        http__response__status_code=status or 500,
+                    )
                 _tell(scope, pattern, status or 500, time.perf_counter() - started)
 
 

@@ -37,7 +37,7 @@ _MAX_ERRORS = 20
 _LONGEST_KEPT = 4_000  # characters
 _LONGEST_PERSISTED = 50_000  # characters
 _PERSISTED = 7 * 24 * 3600  # seconds
-_hits, _misses = (metrics.documents.labels(outcome) for outcome in ("hit", "miss"))
+_hits, _misses = (metrics.Tally(metrics.documents.labels(outcome)) for outcome in ("hit", "miss"))
 
 
 class Rejected(Exception):
