@@ -42,6 +42,7 @@ _LISTS = {
     "configs": (1, "query ($n: Int!) { configs(first: $n) { edges { cursor } nodes { id deviceName } } }"),
     "configTemplates": (1, "query ($n: Int!) { configTemplates(first: $n) { nodes { id name } } }"),
     "images": (1, "query ($n: Int!) { images(first: $n) { nodes { id perceptualHash } } }"),
+    "auditLog": (1, "query ($n: Int!) { auditLog(first: $n) { nodes { id action before after } } }"),
     "events": (1, "query ($n: Int!) { events(first: $n) { nodes { id cursor data } } }"),
 }
 _RELATIONS = {
@@ -99,6 +100,7 @@ _RELATIONS = {
     ("Image", "url"): (1, "query ($n: Int!) { images(first: $n) { nodes { url(variant: ORIGINAL) } } }"),
     ("Image", "device"): (2, "query ($n: Int!) { images(first: $n) { nodes { device { id } } } }"),
     ("User", "client"): (2, "query ($n: Int!) { users(first: $n) { nodes { client { id } } } }"),
+    ("AuditEntry", "actor"): (2, "query ($n: Int!) { auditLog(first: $n) { nodes { actor { name } } } }"),
     ("Event", "subject"): (
         2,
         'query ($n: Int!) { events(first: $n, filter: {types: ["device.registered"]}) '
@@ -129,6 +131,19 @@ _SINGLE = {
     ("Viewer", "user"): 1,
     ("Viewer", "client"): 1,
     ("Viewer", "device"): 1,
+}
+
+# No data makes these longer: they have an entry for each table, process, setting or check that there is.
+_BOUNDED = {
+    "DatabaseStats.tables",
+    "Diagnostics.checks",
+    "Diagnostics.disks",
+    "Diagnostics.settings",
+    "Diagnostics.warnings",
+    "Query.cacheStats",
+    "TableStats.partitions",
+    "Workers.processes",
+    "Workers.queues",
 }
 
 

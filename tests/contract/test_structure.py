@@ -9,6 +9,7 @@ from typing import Any
 from graphql import GraphQLEnumType, GraphQLInputObjectType
 
 import domain
+import domain.audit.queries
 import domain.configs.queries
 import domain.device_commands.queries
 import domain.devices.queries
@@ -39,6 +40,7 @@ _FILTERS = {
     "ConfigFilter": domain.configs.queries._CONDITIONS,
     "ImageFilter": domain.images.queries._CONDITIONS,
     "EventFilter": domain.events.queries._CONDITIONS,
+    "AuditFilter": domain.audit.queries._CONDITIONS,
 }
 
 

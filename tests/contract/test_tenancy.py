@@ -35,6 +35,8 @@ _NONE_MATCHED = {"matched": 0, "changed": 0, "results": []}
 _NOT_FOUND = {"matched": 1, "changed": 0, "results": [{"key": None, "error": {"code": "NOT_FOUND"}}]}
 _REFUSED = {"NOT_FOUND"}
 
+_AUDIT = "query ($id: ID!) { auditLog(filter: %s) { nodes { id } totalCount } }"
+
 
 @dataclass(frozen=True)
 class _Case:
@@ -119,6 +121,9 @@ _CASES = {
     "Query.images.filter.deviceId": _Case("device", [], _IMAGES % "{deviceId: $id}"),
     "Query.events.filter.clientId": _Case("client", [], _EVENTS % "{clientId: $id}"),
     "Query.events.filter.subjectIds": _Case("device", [], _EVENTS % "{subjectIds: [$id]}"),
+    "Query.auditLog.filter.clientId": _Case("client", [], _AUDIT % "{clientId: $id}"),
+    "Query.auditLog.filter.actorIds": _Case("operator", [], _AUDIT % "{actorIds: [$id]}"),
+    "Query.auditLog.filter.subjectIds": _Case("device", [], _AUDIT % "{subjectIds: [$id]}"),
     "Device.images.filter.clientId": _Case("client", [], _NESTED % "{clientId: $id}"),
     "Device.images.filter.deviceId": _Case("device", [], _NESTED % "{deviceId: $id}"),
     "Mutation.createUser.clientId": _Case(
@@ -209,6 +214,7 @@ class _Things:
     device: str
     image: str
     user: str
+    operator: str
     command: str
     config: str
     template: str
@@ -227,7 +233,8 @@ class _Things:
         await org.operator.run(DELETE, mac=_DELETED)
         await org.operator.run(SCHEMA, schema={})
         made = (config["id"], template["id"], spare["id"])
-        return cls(org.id, device.id, image_id, user.id, command["id"], *made, device)
+        operator = (await org.operator.run("{ viewer { user { id } } }"))["viewer"]["user"]["id"]
+        return cls(org.id, device.id, image_id, user.id, operator, command["id"], *made, device)
 
 
 @pytest.fixture
