@@ -1,7 +1,7 @@
 """What can wait a tenth of a second: many small writes become one.
 
-A log line is a system call, and telling Prometheus of one request takes as long as reading a row. Both are collected
-and written together. What a killed process had collected is lost, a tenth of a second's worth at most.
+A log line is a system call, and telling Prometheus of one request takes as long as reading a row. Both are
+collected and written together. What a killed process had collected is lost, a tenth of a second's worth at most.
 """
 
 import asyncio
