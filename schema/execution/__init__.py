@@ -42,7 +42,7 @@ from .cache import PlanCache, Recent
 from .columns import Wanted
 from .compile import compile_operation
 from .cost import Measure, measure
-from .entry import Bound, bind, execute
+from .entry import Bound, bind, bind_plan, execute
 from .hints import EXTENSION, SIZED, Column, Computed, Hint, Relation, Root, Sized, Trusted, TypeName
 from .plan import Plan, Unsupported
 
@@ -65,6 +65,7 @@ __all__ = [
     "Unsupported",
     "Wanted",
     "bind",
+    "bind_plan",
     "compile_operation",
     "execute",
     "measure",

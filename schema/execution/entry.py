@@ -90,7 +90,7 @@ def execute(
     return bound.execute(root_value, context_value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bound:
     """An operation that is ready to be executed: its plan, and the variables, coerced."""
 
@@ -146,6 +146,16 @@ def bind(
     settings = Settings(native, written, field_resolver, type_resolver)
     plan = plans.plan((key, *conditions.values()), partial(compile_plan, operation, conditions, settings))
     return Bound(plan, variables, hide_suggestions)
+
+
+def bind_plan(
+    plan: Plan, variable_values: dict[str, Any], max_coercion_errors: int = 50, hide_suggestions: bool = False
+) -> Bound | list[GraphQLError]:
+    """`bind` for who has kept the plan of an operation that is planned alike whatever its variables are: one without
+    `conditions`.
+    """
+    variables = plan.operation.variables.coerce(variable_values, max_coercion_errors, hide_suggestions)
+    return variables if isinstance(variables, list) else Bound(plan, variables, hide_suggestions)
 
 
 def _conditions(operation: Operation, variables: VariableValues) -> dict[str, bool]:
