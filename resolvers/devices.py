@@ -73,7 +73,7 @@ class DeviceQuery:
             raise Invalid("Give either `id` or `key`.")
         if key is not None:
             return await queries.device_by_key(ctx.db, ctx.scope, key, client_id)
-        return (await queries.devices_by_ids(ctx.db, ctx.scope, [str(id)]))[0]
+        return await queries.device_by_id(ctx.db, ctx.scope, str(id), wanted_of(info))
 
     @operation(Permission.DEVICES_READ, DeviceSummary)
     async def device_summary(self, info: Info, client_id: strawberry.ID | None = None) -> summary.DeviceSummary:

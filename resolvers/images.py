@@ -52,7 +52,7 @@ class ImageQuery:
     @operation(Permission.IMAGES_READ, Image | None)
     async def image(self, info: Info, id: strawberry.ID) -> ImageRow | None:
         """One image; null when there is none that the caller may see."""
-        return (await queries.images_by_ids(info.context.db, info.context.scope, [id]))[0]
+        return await queries.image_by_id(info.context.db, info.context.scope, id, wanted_of(info))
 
 
 @answers(Device, "images", reads=["id"])

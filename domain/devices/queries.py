@@ -16,7 +16,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
-from domain.kit.written import EVERYTHING, Wanted
+from domain.kit.written import EVERYTHING, Wanted, those_of
 
 _COLUMNS = [devices.c[name] for name in DeviceRow.__annotations__]
 _registered = devices.c.deregistered_at.is_(None)
@@ -86,6 +86,12 @@ _LABELLED = Statement(
 )
 
 
+@lru_cache(maxsize=128)
+def _by_id(columns: frozenset[str] | None) -> Statement[DeviceRow]:
+    query = select(*those_of(_COLUMNS, columns))
+    return Statement(query.where(devices.c.id == bindparam("id"), visible(devices.c.client_id)), DeviceRow)
+
+
 @lru_cache(maxsize=512)
 def _list(filters: frozenset[str], order: str, after: bool, wanted: Wanted) -> Statement[DeviceRow]:
     query = _filtered(select(*projected(_COLUMNS, wanted, ORDERS[order])), filters)
@@ -112,6 +118,11 @@ async def devices_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[D
     """The devices with these ids, deregistered ones too, aligned; None where there is none in the scope."""
     rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
     return [rows.get(device_id) for device_id in ids]
+
+
+async def device_by_id(db: Runner, scope: Scope, device_id: str, wanted: Wanted = EVERYTHING) -> DeviceRow | None:
+    """One of `devices_by_ids`, with at least what is wanted."""
+    return await db.one(_by_id(wanted.columns), id=device_id, scope=scope.client_id)
 
 
 async def device_by_key(db: Runner, scope: Scope, key: str, client_id: str | None = None) -> DeviceRow | None:

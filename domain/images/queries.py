@@ -12,7 +12,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
-from domain.kit.written import EVERYTHING, Wanted
+from domain.kit.written import EVERYTHING, Wanted, those_of
 
 _COLUMNS = [images.c[name] for name in ImageRow.__annotations__]
 
@@ -43,6 +43,12 @@ _BY_IDS = Statement(
 )
 
 
+@lru_cache(maxsize=128)
+def _by_id(columns: frozenset[str] | None) -> Statement[ImageRow]:
+    query = select(*those_of(_COLUMNS, columns))
+    return Statement(query.where(images.c.id == bindparam("id"), visible(images.c.client_id)), ImageRow)
+
+
 @lru_cache(maxsize=512)
 def _list(
     filters: frozenset[str], order: str, after: bool, under_devices: bool, wanted: Wanted
@@ -68,6 +74,11 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
 def _given(scope: Scope, filters: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in filters.items() if value is not None}
     return given if scope.client_id is None else {**given, "scope": scope.client_id}
+
+
+async def image_by_id(db: Runner, scope: Scope, image_id: str, wanted: Wanted = EVERYTHING) -> ImageRow | None:
+    """One of `images_by_ids`, with at least what is wanted."""
+    return await db.one(_by_id(wanted.columns), id=image_id, scope=scope.client_id)
 
 
 async def images_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ImageRow | None]:

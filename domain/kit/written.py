@@ -95,6 +95,11 @@ class Unwritten:
 EVERYTHING: Wanted = Everything()
 
 
+def those_of(columns: Sequence[Any], names: frozenset[str] | None) -> list[Any]:
+    """The columns with these names (None: all), and the id."""
+    return [column for column in columns if names is None or column.name in names or column.name == "id"]
+
+
 def written(columns: Sequence[Any], shape: Sequence[Entry]) -> ColumnElement[str] | None:
     """The text of a row as an expression of these columns; None where the shape holds what is not known here."""
     by_name = {column.name: column for column in columns}

@@ -109,8 +109,13 @@ class Field:
 
     inline: bool
     """Whether a generated function may read it."""
+    projects: bool = field(init=False)
+    """Whether its function takes `wanted`."""
     projection: Arguments | None = None
-    """The argument `wanted` of a function that takes it, once it was worked out."""
+    """That argument, once it was worked out."""
+
+    def __post_init__(self) -> None:
+        self.projects = getattr(self.hint, "projects", False)
 
 
 @dataclass(slots=True, eq=False)

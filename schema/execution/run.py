@@ -90,12 +90,16 @@ class Run:
         at = _FieldOfRows(self, field, places)
         try:
             arguments = self._arguments(field)
-            if isinstance(field.hint, Relation | Root) and field.hint.projects:
+            if field.projects:
                 if field.projection is None:
                     field.projection = {"wanted": wanted_of(field, self.plan.written is not None)}
                 arguments = arguments | field.projection
-            if isinstance(field.hint, Relation):
-                values = await self._related(field, field.hint.batch, rows, arguments)
+            hint = field.hint
+            if hint.__class__ is Relation:
+                values = await self._related(field, hint.batch, rows, arguments)
+            elif hint.__class__ is Root and len(rows) == 1:
+                value = hint.function(self.context, **arguments)
+                values = await self.steps.settle([value]) if is_awaitable(value) else [value]
             else:
                 values = self._values(field, rows, at, arguments)
             return await complete(self, field.output, values, at)

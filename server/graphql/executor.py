@@ -224,12 +224,9 @@ class Executor:
         try:
             with self._deadlines.limit():
                 if bound is not None:
-                    result = bound.execute(None, ctx)
-                else:
-                    operation = prepared.operation
-                    result = core_execute(
-                        self._core, operation.document, None, ctx, prepared.variables, operation.name
-                    )
+                    return _presented(await bound.wait(None, ctx))
+                operation = prepared.operation
+                result = core_execute(self._core, operation.document, None, ctx, prepared.variables, operation.name)
                 return _presented(await result if isawaitable(result) else result)
         except TimeoutError as error:
             return _presented(ExecutionResult(None, [GraphQLError(str(error), original_error=error)]))
