@@ -1,7 +1,7 @@
 """One time limit for all who have the same, with one timer of the event loop.
 
-`asyncio.timeout` sets and cancels a timer for each use, nearly none of which ever rings. Here whoever begins first is
-over first, so that the only timer is set for the oldest who is still at work, and set again when it has rung.
+`asyncio.timeout` sets and cancels a timer for each use, nearly none of which ever rings. Here whoever begins first
+is over first, so that the only timer is set for the oldest who is still at work, and set again when it has rung.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from types import TracebackType
 
 
 class Deadlines:
-    """Of one event loop: `with deadlines.limit():` raises TimeoutError after so many seconds, as `asyncio.timeout`."""
+    """Of one event loop. `with deadlines.limit():` raises TimeoutError after so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

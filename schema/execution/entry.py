@@ -155,8 +155,8 @@ def bind(
 def bind_plan(
     plan: Plan, variable_values: dict[str, Any], max_coercion_errors: int = 50, hide_suggestions: bool = False
 ) -> Bound | list[GraphQLError]:
-    """`bind` for who has kept the plan of an operation that is planned alike whatever its variables are: one without
-    `conditions`.
+    """`bind` for who has kept the plan of an operation that is planned alike whatever its variables are, which is
+    one without `conditions`.
     """
     variables = plan.operation.variables.coerce(variable_values, max_coercion_errors, hide_suggestions)
     return variables if isinstance(variables, list) else Bound(plan, variables, hide_suggestions)
