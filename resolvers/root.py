@@ -13,6 +13,7 @@ from resolvers.device_bulk import DeviceBulkMutation
 from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
+from resolvers.firmware import FirmwareMutation, FirmwareQuery
 from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
 from resolvers.platform import PlatformQuery
@@ -21,6 +22,7 @@ from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
 from schema.describe import object_type
 from schema.devices import Device
+from schema.firmware import Firmware, Rollout
 from schema.images import Image
 from schema.moments import DATE_TIME
 from schema.relation import unanswered
@@ -34,6 +36,7 @@ class Query(
     ClientQuery,
     DeviceQuery,
     DeviceCommandQuery,
+    FirmwareQuery,
     ConfigQuery,
     ImageQuery,
     EventQuery,
@@ -45,7 +48,13 @@ class Query(
 
 @object_type
 class Mutation(
-    UserMutation, ClientMutation, DeviceMutation, DeviceBulkMutation, DeviceCommandMutation, ConfigMutation
+    UserMutation,
+    ClientMutation,
+    DeviceMutation,
+    DeviceBulkMutation,
+    DeviceCommandMutation,
+    FirmwareMutation,
+    ConfigMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
@@ -61,7 +70,7 @@ def build_schema() -> strawberry.Schema:
         Query,
         Mutation,
         Subscription,
-        types=[Client, User, Device, Image, Config, ConfigTemplate],
+        types=[Client, User, Device, Image, Firmware, Rollout, Config, ConfigTemplate],
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME, MacAddress: MAC_ADDRESS}),
     )
     if missing := unanswered():

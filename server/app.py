@@ -33,6 +33,7 @@ from server.routes.configs import ConfigRoutes
 from server.routes.declared import DeclaredRoute
 from server.routes.devices import DeviceRoutes
 from server.routes.docs import DocumentationRoutes
+from server.routes.firmware import FirmwareRoutes
 from server.routes.media import MediaRoutes
 from server.routes.operations import OperationRoutes
 from server.services import api_services
@@ -92,6 +93,7 @@ def _rest_routes(settings: Settings, services: Services, health: Health, fanout:
     return [
         *devices.routes(),
         *ConfigRoutes(services, devices.reporter).routes(),
+        *FirmwareRoutes(settings, services).routes(),
         *MediaRoutes(blob_store(settings), link_signer(settings)).routes(),
         *OperationRoutes(services, health, fanout).routes(),
         *(graphiql.routes() if settings.explorable else []),

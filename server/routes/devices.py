@@ -6,7 +6,6 @@ given when bytes and row are safe. Nothing is decoded here.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -31,13 +30,14 @@ from domain.wakes.exchange import Arrival, check_in, exchange
 from resolvers.context import Services
 from server import metrics
 from server.errors import HttpProblem
-from server.routes.bodies import ImageBody
+from server.routes.bodies import ImageBody, staging
 from server.routes.declared import Answer, Body, Declaration, DeclaredRoute, Parameter, obj
 from server.routes.vitals import Report, read_report
 from server.routes.words import METADATA, NEXT, PHOTO_HEADERS, REPORT, REPORT_HEADERS
 from server.settings import Settings
 
 _MAX_HEARTBEAT = 16 * 1024
+_LINK_LIFETIME = 24 * 3600.0  # seconds: each wake brings a new one
 
 
 class DeviceRoutes:
@@ -65,7 +65,7 @@ class DeviceRoutes:
             metrics.uploads.labels(error.code).inc()
             raise
         metrics.uploads.labels("duplicate" if accepted.duplicate else "accepted").inc()
-        body = {"imageId": accepted.image_id, "duplicate": accepted.duplicate, "next": following}
+        body = {"imageId": accepted.image_id, "duplicate": accepted.duplicate, "next": self._linked(following)}
         return _json(body, 200 if accepted.duplicate else 201)
 
     async def post_heartbeat(self, request: Request) -> Response:
@@ -73,7 +73,16 @@ class DeviceRoutes:
         scope, device_id = await self.reporter(request)
         report = read_report(request.headers, await _small_object(request))
         arrival = Arrival(scope, device_id, report.wake, correlation_id.get())
-        return _json({"next": await self._check_ins.do(arrival)}, 200)
+        return _json({"next": self._linked(await self._check_ins.do(arrival))}, 200)
+
+    def _linked(self, following: dict[str, Any]) -> dict[str, Any]:
+        """With a link to the firmware's bytes in place of their key."""
+        firmware = following["firmware"]
+        if firmware is None:
+            return following
+        told = {name: value for name, value in firmware.items() if name != "blobKey"}
+        told["url"] = self._services.blobs.signed_url(firmware["blobKey"], expires_in=_LINK_LIFETIME)
+        return {**following, "firmware": told}
 
     async def _check_in(self, arrivals: list[Arrival]) -> list[dict[str, Any] | Refusal]:
         async with transaction(self._services.database) as tx:
@@ -115,7 +124,7 @@ class DeviceRoutes:
         self, request: Request, scope: Scope, device_id: str, body: ImageBody
     ) -> tuple[Accepted, dict[str, Any]]:
         """The image and what its device is to do next."""
-        async with _staging(self._services.blobs.stage()) as staged:
+        async with staging(self._services.blobs.stage()) as staged:
             content_type = await _stream(body.chunks(), staged)
             report = read_report(request.headers, body.metadata)
             idempotency_key = _idempotency_key(request.headers)
@@ -170,16 +179,6 @@ class DeviceRoutes:
             await record_wakes(tx, scope, [wake], awake=self._awake)
             wake.emit(tx, "device.upload_failed", code=code, message=message)
         return Invalid(f"This cannot be used: {message}.", code=code)
-
-
-@asynccontextmanager
-async def _staging(staged: Staged) -> AsyncIterator[Staged]:
-    """Discards what was staged unless it was committed without an error."""
-    try:
-        yield staged
-    except BaseException:
-        await staged.discard()
-        raise
 
 
 async def _stream(chunks: AsyncIterator[bytes], staged: Staged) -> str:

@@ -1,5 +1,7 @@
 """`/media/…`: the bytes of folder storage, for whoever holds a signed link."""
 
+import base64
+import re
 import stat
 
 from starlette.requests import Request
@@ -10,6 +12,7 @@ from domain.kit.errors import Denied, NotFound
 from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
 from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
 
+_HASHED = re.compile(r"firmware/[^/]+/([0-9a-f]{64})\.bin")
 _TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
 _OTHER = "application/octet-stream"
 
@@ -44,6 +47,8 @@ class MediaRoutes:
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cross-Origin-Resource-Policy": "cross-origin",
         }
+        if hashed := _HASHED.fullmatch(key):
+            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(hashed[1])).decode()}:"
         if is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         media_type = _TYPES.get(path.suffix, _OTHER)

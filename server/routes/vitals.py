@@ -51,6 +51,12 @@ def read_report(headers: Mapping[str, str], metadata: Mapping[str, Any]) -> Repo
     return Report(wake, _moment(said, "capturedAt"), _hash(said, content_digest))
 
 
+def declared_sha256(headers: Mapping[str, str]) -> str | None:
+    """The SHA-256, in hex, that the headers say of the body. Raises Invalid."""
+    given = {"sha256": headers.get("x-content-sha256")}
+    return _hash(given, headers.get("content-digest"))
+
+
 def _vitals(said: Mapping[str, Any]) -> Vitals:
     return Vitals(
         battery_v=_number(said, "batteryV"),

@@ -14,12 +14,13 @@ import domain.configs.queries
 import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
+import domain.firmware.queries
 import domain.images.queries
 from schema import relation
 from tests.contract.documents import graphql_schema
 
 _DATA_ACCESS = {
-    *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "log", "sessions"),
+    *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "rollouts", "log", "sessions"),
     *("templates", "rules", "history"),
 }
 _ACTS_WITHOUT_A_SCOPE = {
@@ -37,6 +38,8 @@ _ORDERS = {
 _FILTERS = {
     "DeviceCommandFilter": domain.device_commands.queries._CONDITIONS,
     "DeviceFilter": domain.devices.queries._CONDITIONS,
+    "FirmwareFilter": domain.firmware.queries.FIRMWARE_CONDITIONS,
+    "RolloutFilter": domain.firmware.queries.ROLLOUT_CONDITIONS,
     "ConfigFilter": domain.configs.queries._CONDITIONS,
     "ImageFilter": domain.images.queries._CONDITIONS,
     "EventFilter": domain.events.queries._CONDITIONS,

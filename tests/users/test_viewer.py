@@ -6,10 +6,27 @@ from tests.support.api import Api, Organisation
 from tests.support.people import VIEWER
 
 _REGENERATE = "mutation ($id: ID!) { regenerateClientToken(id: $id) { token } }"
-_READING = {"account", "public", "clients:read", "devices:read", "images:read", "configs:read", "events:read"}
+_READING = {
+    "account",
+    "public",
+    "clients:read",
+    "devices:read",
+    "images:read",
+    "configs:read",
+    "firmware:read",
+    "events:read",
+}
 _OPERATING = _READING | {
     "audit:read",
-    *("devices:write", "devices:report", "configs:content", "configs:write", "clients:token", "users:read"),
+    *(
+        "devices:write",
+        "devices:report",
+        "configs:content",
+        "configs:write",
+        "firmware:write",
+        "clients:token",
+        "users:read",
+    ),
 }
 
 
