@@ -17,7 +17,7 @@ from domain.kit.paging import Page, page_size
 from domain.scenes.models import SceneRow
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import columns_of, operation
+from resolvers.operation import operation, wanted_of
 from schema.generation import ImageGeneration, ImageGenerationFilter
 from schema.pages import Connection
 from schema.relation import answers
@@ -38,7 +38,7 @@ class GenerationQuery:
         """The generations that the caller may see, the newest first. `first` is at most 100."""
         ctx = info.context
         return await queries.list_generations(
-            ctx.db, ctx.scope, first=page_size(first), after=after, columns=columns_of(info), **_filters(filter)
+            ctx.db, ctx.scope, first=page_size(first), after=after, wanted=wanted_of(info), **_filters(filter)
         )
 
 

@@ -1,7 +1,7 @@
 """Reading generations: by id, and a list, the newest first."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
@@ -12,6 +12,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
+from domain.kit.written import EVERYTHING, Wanted
 
 _table = generations.c
 _COLUMNS = [_table[name] for name in GenerationRow.__annotations__]
@@ -33,8 +34,8 @@ _BY_IDS = Statement(
 
 
 @lru_cache(maxsize=256)
-def _list(filters: frozenset[str], after: bool, columns: frozenset[str] | None) -> Statement[GenerationRow]:
-    query = _filtered(select(*projected(_COLUMNS, columns, _NEWEST)), filters)
+def _list(filters: frozenset[str], after: bool, wanted: Wanted) -> Statement[GenerationRow]:
+    query = _filtered(select(*projected(_COLUMNS, wanted, _NEWEST)), filters)
     return Statement(paged(query, _table.id, _NEWEST, after=after), GenerationRow)
 
 
@@ -59,10 +60,10 @@ async def list_generations(
     *,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     **filters: Any,
 ) -> Page[GenerationRow]:
-    """The generations in the scope, the newest first, with at least these columns (None: all).
+    """The generations in the scope, the newest first, with at least what is wanted.
 
     Filters are those of `_CONDITIONS`.
     """
@@ -75,5 +76,5 @@ async def list_generations(
         return {None: await db.value(_count(names), **given)}
 
     key = ("generations", tuple(sorted((name, str(value)) for name, value in given.items())))
-    statement = _list(names, after is not None, columns)
-    return await fetch_page(db, statement, _NEWEST, Count(key, None, count), first, after, **given)
+    statement = partial(_list, names, after is not None)
+    return await fetch_page(db, statement, _NEWEST, Count(key, None, count), first, after, wanted, **given)

@@ -131,4 +131,4 @@ async def list_cleanup_runs(
 
     key = ("cleanup runs", tuple(sorted((name, str(value)) for name, value in given.items())))
     statement = _list(names, after is not None)
-    return await fetch_page(db, statement, _NEWEST, Count(key, None, count), first, after, **given)
+    return await fetch_page(db, lambda _: statement, _NEWEST, Count(key, None, count), first, after, **given)

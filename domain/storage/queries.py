@@ -141,8 +141,8 @@ async def list_storage_sweeps(db: Runner, scope: Scope, *, first: int, after: st
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_COUNT)}
 
-    statement = _list(after is not None)
-    return await fetch_page(db, statement, _NEWEST_FIRST, Count(("storage sweeps",), None, count), first, after)
+    statement, counted = _list(after is not None), Count(("storage sweeps",), None, count)
+    return await fetch_page(db, lambda _: statement, _NEWEST_FIRST, counted, first, after)
 
 
 def platform_only(scope: Scope) -> None:
