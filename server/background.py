@@ -103,7 +103,8 @@ async def run_relay(settings: Settings) -> None:
     telemetry.start(settings, "relay")
     assert settings.redis_url is not None
     broker = make_broker(settings.redis_url, settings.redis_namespace)
-    import workers.uploads  # noqa: PLC0415 - as above
+    import workers.storage  # noqa: PLC0415 - as above
+    import workers.uploads  # noqa: PLC0415
     import workers.variants  # noqa: F401, PLC0415
 
     # One holds the leadership and listens; the others move the outbox and run the schedule meanwhile.

@@ -97,6 +97,10 @@ _RELATIONS = {
         "query ($n: Int!) { configs(first: $n) { nodes { versions { nodes { extends { id } } } } } }",
     ),
     ("Image", "url"): (1, "query ($n: Int!) { images(first: $n) { nodes { url(variant: ORIGINAL) } } }"),
+    ("ClientUse", "client"): (
+        3,
+        "query ($n: Int!) { storageStats(largest: $n) { clients { client { id } } } }",
+    ),
     ("Image", "device"): (2, "query ($n: Int!) { images(first: $n) { nodes { device { id } } } }"),
     ("User", "client"): (2, "query ($n: Int!) { users(first: $n) { nodes { client { id } } } }"),
     ("Event", "subject"): (
