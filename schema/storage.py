@@ -84,7 +84,9 @@ class StorageSweep:
     unfinished: float
     """Uploads taken away that had never come to an end."""
     code: str | None
-    """Why no more was, or would be, taken: SHARE_EXCEEDED, DATABASE_LOOKS_EMPTY, STORE_LOOKS_FOREIGN, BACKUP_RUNS, GAVE_UP."""
+    """Why no more was taken, or would be: SHARE_EXCEEDED, DATABASE_LOOKS_EMPTY, STORE_LOOKS_FOREIGN, BACKUP_RUNS,
+    GAVE_UP.
+    """
     message: str | None
 
     @computed("kinds")

@@ -113,6 +113,7 @@ _CASES = {
     ),
     "Query.image.id": _Case("image", None, "query ($id: ID!) { image(id: $id) { id } }"),
     "Query.deviceCommand.id": _Case("command", None, "query ($id: ID!) { deviceCommand(id: $id) { id } }"),
+    "Query.storageSweep.id": _Case("device", "FORBIDDEN", "query ($id: ID!) { storageSweep(id: $id) { id } }"),
     "Query.node.id": _Case("device", None, "query ($id: ID!) { node(id: $id) { id } }"),
     "Query.devices.filter.clientId": _Case("client", [], _DEVICES % "{clientId: $id}"),
     "Query.images.filter.clientId": _Case("client", [], _IMAGES % "{clientId: $id}"),
@@ -273,7 +274,8 @@ async def test_another_organisations_id_leads_nowhere(
 
 
 @pytest.mark.parametrize(
-    "place", sorted(set(_CASES) - {"Mutation.deleteClient.id", "Mutation.setUserRole.clientId"})
+    "place",
+    sorted(set(_CASES) - {"Mutation.deleteClient.id", "Mutation.setUserRole.clientId", "Query.storageSweep.id"}),
 )
 async def test_ones_own_id_leads_somewhere(org: Organisation, place: str) -> None:
     own, case = await _Things.of(org), _CASES[place]
