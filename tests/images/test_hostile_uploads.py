@@ -6,13 +6,22 @@ import io
 import re
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.conftest import StackOf
-from tests.images.test_processing_hostile import bombs, declaring, encoded, exif_bomb, metadata_bomb, quadrants
+from tests.images.test_processing_hostile import (
+    bombs,
+    declaring,
+    encoded,
+    exif_bomb,
+    metadata_bomb,
+    quadrants,
+    with_segment,
+)
 from tests.support.api import Organisation
 from tests.support.images import settled, variant_of
 from tests.support.library import post_image
@@ -63,6 +72,11 @@ def _script_polyglot() -> bytes:
     return jpeg[:2] + struct.pack(">BBH", 0xFF, 0xFE, len(body) + 2) + body + jpeg[2:]
 
 
+def _exif_jpeg() -> bytes:
+    return with_segment(encoded(quadrants(), "JPEG"), 0xE1, b"Exif\0\0" + exif_bomb())
+
+
+_TOO_MANY = "rejected TOO_MANY_PIXELS"
 # What is sent, as what, and the answer: a code of the refusal, a code of the rejection, or the display's size.
 _FILES: dict[str, tuple[Callable[[], bytes], str, str | tuple[int, int]]] = {
     "zero bytes": (lambda: b"", "image/jpeg", "NOT_AN_IMAGE"),
@@ -76,14 +90,14 @@ _FILES: dict[str, tuple[Callable[[], bytes], str, str | tuple[int, int]]] = {
     "a GIF with a JPEG inside": (_gif_polyglot, "image/jpeg", "NOT_AN_IMAGE"),
     "a JPEG with an archive behind": (_zip_polyglot, "image/jpeg", "TRUNCATED"),
     "a JPEG with a script inside": (_script_polyglot, "image/jpeg", (320, 240)),
-    "a PNG of 60,000 × 60,000": (lambda: declaring("PNG", 60_000, 60_000), "image/png", "rejected TOO_MANY_PIXELS"),
+    "a PNG of 60,000 × 60,000": (lambda: declaring("PNG", 60_000, 60_000), "image/png", _TOO_MANY),
     "a JPEG of 65,000 × 65,000": (
         lambda: declaring("JPEG", 65_000, 65_000),
         "image/jpeg",
-        "rejected TOO_MANY_PIXELS",
+        _TOO_MANY,
     ),
     "text that inflates to a gigabyte": (metadata_bomb, "image/png", (64, 48)),
-    "EXIF whose entries overlap": (exif_bomb, "image/jpeg", (64, 48)),
+    "EXIF whose entries overlap": (_exif_jpeg, "image/jpeg", (64, 48)),
     "1 × 100,000": (lambda: encoded(Image.new("RGB", (1, 100_000), "red"), "PNG"), "image/png", (1, 16_383)),
     "100,000 × 1": (lambda: encoded(Image.new("RGB", (100_000, 1), "red"), "PNG"), "image/png", (16_383, 1)),
     "CMYK": (lambda: encoded(quadrants().convert("CMYK"), "JPEG"), "image/jpeg", (64, 48)),
@@ -91,7 +105,7 @@ _FILES: dict[str, tuple[Callable[[], bytes], str, str | tuple[int, int]]] = {
     "an animated PNG": (lambda: _animated("PNG"), "image/png", (40, 30)),
     "an animated WebP": (lambda: _animated("WEBP"), "image/webp", (40, 30)),
     **{
-        f"orientation {turn}": (lambda turn=turn: _turned(turn), "image/jpeg", (64, 48) if turn < 5 else (48, 64))
+        f"orientation {turn}": (partial(_turned, turn), "image/jpeg", (64, 48) if turn < 5 else (48, 64))
         for turn in range(1, 9)
     },
 }
