@@ -22,7 +22,7 @@ def _kept(data_dir: Path, image: bytes) -> list[Path]:
     return [path for path in originals(data_dir, image) if "originals" in path.parts]
 
 
-_FIELDS = "source prompt tags capturedAt deviceCapturedAt device { id }"
+_FIELDS = "source uploadedBy prompt tags capturedAt deviceCapturedAt device { id }"
 
 
 async def test_an_image_is_kept_with_what_was_said_of_it(stack: Stack, org: Organisation) -> None:
@@ -35,6 +35,8 @@ async def test_an_image_is_kept_with_what_was_said_of_it(stack: Stack, org: Orga
     assert said == {"imageId": said["imageId"], "duplicate": False, "restored": False}
     kept = await settled(org.viewer, said["imageId"], _FIELDS)
     assert (kept["source"], kept["prompt"], kept["device"]) == ("UPLOAD", "A red apple", None)
+    viewer = (await org.operator.run("{ viewer { user { id } } }"))["viewer"]
+    assert kept["uploadedBy"] == f"USER:{viewer['user']['id']}"
     assert kept["tags"] == ["fruit", "red apple"]
     assert kept["capturedAt"].startswith("2011-05-01T00:00:00")  # people post what is old
     (file,) = _kept(stack.data_dir, image)
