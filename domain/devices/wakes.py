@@ -7,7 +7,7 @@ kept beside it, never believed. What a device is answered is put together in `do
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,7 @@ from domain.devices.models import device_telemetry, devices
 from domain.devices.vitals import Vitals
 from domain.kit.correlation import correlation_id
 from domain.kit.errors import Denied, NotFound, Refusal
-from domain.kit.scope import Scope
+from domain.kit.scope import ActorKind, Scope
 from domain.kit.sql import Row, Statement
 from domain.kit.tables import Id, Json, Moment
 from domain.kit.transactions import Transaction
@@ -107,10 +107,18 @@ class Wake:
         return self.report.vitals.firmware or self.device.firmware
 
     def emit(self, tx: Transaction, type: str, *, subject: tuple[str, str] | None = None, **data: Any) -> None:
-        """Emit an event of this wake, about the device unless said otherwise."""
+        """Emit an event of this wake, about the device unless said otherwise.
+
+        Its actor is the device whoever passed the report on: what is said of itself is nobody else's change, so
+        that the audit log holds changes only. `reportedBy` then names who did.
+        """
+        scope = self.scope
+        if scope.actor_kind in (ActorKind.USER, ActorKind.CLIENT):
+            data["reportedBy"] = {"kind": scope.actor_kind, "id": scope.actor_id}
+            scope = replace(scope, actor_kind=ActorKind.DEVICE, actor_id=self.device.id)
         with _correlated(self.correlation):
             tx.emit(
-                self.scope,
+                scope,
                 type,
                 client_id=self.device.client_id,
                 subject=subject or ("Device", self.device.id),

@@ -13,7 +13,8 @@ AUDITED = text(
     "'device.checked_in'::text, 'device.upload_failed'::text, 'device.presence_changed'::text, "
     "'image.received'::text])"
 )
-"""What people and their programs changed. A client's token may also report for its devices: that is no change."""
+"""What people and their programs changed. What they report for devices has the device as its actor, but for the
+photo itself (and, in old logs, the other types that are named here)."""
 
 events = Table(
     "events",

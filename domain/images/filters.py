@@ -61,6 +61,14 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
     "none": literal_column("false", Boolean),
 }
 
+FILTERS = frozenset(
+    {
+        *("client_id", "device_id", "statuses", "sources", "captured_since", "captured_until"),
+        *("search", "tags", "featured", "unchanged", "similar_to", "deleted"),
+    }
+)
+"""What `given` takes."""
+
 REPLANNED = frozenset({"search", "words", "tags", "similar_to"})
 """Conditions whose share of the images depends on their values: a rare word, a common one."""
 

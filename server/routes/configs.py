@@ -65,6 +65,7 @@ _GET_CONFIG = Declaration(
         403: ("OTHER_DEVICE", "DEVICE_DISABLED"),
         404: ("NOT_FOUND", "NO_CONFIG"),
         429: ("TOO_MANY_REQUESTS",),
+        503: ("UNAVAILABLE",),
     },
     secured=True,
 )

@@ -124,6 +124,7 @@ _BOUNDED = {
     "DeviceSummary.labels",
     "SentDeviceCommands.results",
     "BulkDeviceResults.results",
+    "BulkImageResults.results",
 }
 # Those of things that come one at a time, asked directly for one parent and for many.
 _SINGLE = {

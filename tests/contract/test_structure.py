@@ -13,13 +13,14 @@ import domain.configs.queries
 import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
+import domain.images.filters
 import domain.images.queries
 from schema import relation
 from tests.contract.documents import graphql_schema
 
 _DATA_ACCESS = {
     *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "log", "sessions"),
-    *("templates", "rules", "history"),
+    *("templates", "rules", "history", "arrivals", "variants", "settings", "scenes"),
 }
 _ACTS_WITHOUT_A_SCOPE = {
     "domain.idempotency.commands.expire_keys": "forgets old keys of every caller; keys belong to callers",
@@ -37,7 +38,7 @@ _FILTERS = {
     "DeviceCommandFilter": domain.device_commands.queries._CONDITIONS,
     "DeviceFilter": domain.devices.queries._CONDITIONS,
     "ConfigFilter": domain.configs.queries._CONDITIONS,
-    "ImageFilter": domain.images.queries._CONDITIONS,
+    "ImageFilter": domain.images.filters.FILTERS,
     "EventFilter": domain.events.queries._CONDITIONS,
 }
 

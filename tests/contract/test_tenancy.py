@@ -100,9 +100,45 @@ _OF_CONFIGS = {
         "client", "NOT_FOUND", f"{_ID}{{ removeConfigSchema(clientId: $id) {{ id }} }}"
     ),
 }
+_SOME = {"changed": 0, "failed": 1, "results": [{"error": {"code": "NOT_FOUND"}}]}
+_BULK_IMAGES = f"{_ID}{{ %s(ids: [$id]%s) {{ changed failed results {{ error {{ code }} }} }} }}"
+_OF_IMAGES = {
+    "Query.images.filter.similarTo.imageId": _Case(
+        "image",
+        {"totalCount": 0},
+        "query ($id: ID!) { images(filter: {similarTo: {imageId: $id, distance: 16}}) { totalCount } }",
+    ),
+    "Device.images.filter.similarTo.imageId": _Case(
+        "image",
+        {"nodes": [{"images": {"totalCount": 0}}]},
+        "query ($id: ID!) { devices { nodes { images(filter: {similarTo: {imageId: $id}}) { totalCount } } } }",
+    ),
+    "Query.imageSettings.clientId": _Case(
+        "client", "NOT_FOUND", "query ($id: ID!) { imageSettings(clientId: $id) { previewSide } }"
+    ),
+    "Mutation.updateImageSettings.clientId": _Case(
+        "client",
+        "NOT_FOUND",
+        f"{_ID}{{ updateImageSettings(changes: {{previewSide: 900}}, clientId: $id) {{ previewSide }} }}",
+    ),
+    **{
+        f"Mutation.{name}.id": _Case("image", "NOT_FOUND", f"{_ID}{{ {name}(id: $id) {{ id }} }}")
+        for name in ("featureImage", "deleteImage", "restoreImage", "recordImageUse")
+    },
+    **{
+        f"Mutation.{name}.ids": _Case("image", _SOME, _BULK_IMAGES % (name, more))
+        for name, more in (
+            ("featureImages", ""),
+            ("deleteImages", ""),
+            ("restoreImages", ""),
+            ("tagImages", ', add: ["theirs"]'),
+        )
+    },
+}
 _NOBODY = {"total": 0, "presence": []}
 _CASES = {
     **_OF_CONFIGS,
+    **_OF_IMAGES,
     "Query.client.id": _Case("client", None, "query ($id: ID!) { client(id: $id) { id } }"),
     "Query.device.id": _Case("device", None, "query ($id: ID!) { device(id: $id) { id } }"),
     "Query.device.clientId": _Case(
@@ -370,7 +406,7 @@ async def _inventory(org: Organisation) -> Any:
     return await org.operator.run(
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
         "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } "
-        "images { totalCount } "
+        "images { nodes { featured tags uses deletedAt } totalCount } "
         "configs { nodes { id version content } totalCount } configTemplates { nodes { id version } } "
         "configSchema { schema updatedAt } }"
     )

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.support.api import Api, Organisation
-from tests.support.log import eventually
+from tests.support.log import eventually, logged
 from tests.support.people import Person
 
 AUDIT = (
@@ -59,6 +59,10 @@ async def test_what_a_device_reports_is_no_change_whoever_sends_it(org: Organisa
     newest, registered = await _entries(org.operator, 2, subjectIds=[device.id])
     assert newest["actor"] == {"kind": "CLIENT", "id": org.id, "name": org.name}
     assert registered["action"] == "device.registered"
+    reports = await logged(org.viewer, 2, types=["device.checked_in"], subjectIds=[device.id])
+    assert {(event["actorKind"], event["actorId"]) for event in reports} == {("DEVICE", device.id)}
+    by = [event["data"].get("reportedBy") for event in reports]
+    assert by == [None, {"kind": "CLIENT", "id": org.id}]
 
 
 async def test_users_and_clients_carry_before_and_after(org: Organisation) -> None:
