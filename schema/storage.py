@@ -20,7 +20,7 @@ class KindUse:
     """Blobs of one kind, as the database names them."""
 
     kind: str
-    """The first part of their keys: `originals`, `clean`, `display`, `thumbnails`, `variants`."""
+    """The first part of their keys: `originals`, `clean`, `display`, `thumbnails`, `variants`, `firmware`."""
     blobs: float
     bytes: float | None
     """Null where the database does not know how large blobs of this kind are; a sweep's `kinds` tell it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Select, Text, cast, literal, null, select, union_all
 
+from domain.firmware.models import firmwares
 from domain.images.models import image_variants, images
 
 
@@ -56,6 +57,14 @@ BLOB_REFERENCES = (
         images.c.client_id,
         size=image_variants.c.size_bytes,
         joined=image_variants.join(images, images.c.id == image_variants.c.image_id),
+    ),
+    BlobReference(
+        "firmware",
+        firmwares.c.blob_key,
+        firmwares.c.client_id,
+        size=firmwares.c.size_bytes,
+        sha256=firmwares.c.sha256,
+        where=firmwares.c.deleted_at.is_(None),
     ),
 )
 KINDS = tuple(reference.kind for reference in BLOB_REFERENCES)

@@ -25,6 +25,8 @@ class Permission(StrEnum):
     DEVICES_READ = "devices:read"
     DEVICES_WRITE = "devices:write"
     DEVICES_REPORT = "devices:report"
+    FIRMWARE_READ = "firmware:read"
+    FIRMWARE_WRITE = "firmware:write"
     IMAGES_READ = "images:read"
     IMAGES_WRITE = "images:write"
     CONFIGS_READ = "configs:read"
@@ -40,6 +42,7 @@ _SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}
 _VIEWER = _SIGNED_IN | {
     Permission.CLIENTS_READ,
     Permission.DEVICES_READ,
+    Permission.FIRMWARE_READ,
     Permission.IMAGES_READ,
     Permission.CONFIGS_READ,
     Permission.EVENTS_READ,
@@ -48,6 +51,7 @@ _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
     Permission.DEVICES_REPORT,
     Permission.IMAGES_WRITE,
+    Permission.FIRMWARE_WRITE,
     Permission.CONFIGS_CONTENT,
     Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,

@@ -1,6 +1,8 @@
 """`/media/…`: the bytes of the blob store, for whoever holds a signed link."""
 
 import asyncio
+import base64
+import re
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +20,7 @@ from server.routes.blobs import blob_answer
 from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
 from server.routes.files import RANGE_PROBLEMS, RANGES
 
+_HASHED = re.compile(r"firmware/[^/]+/([0-9a-f]{64})\.bin")
 _WAIT = 8.0  # seconds that somebody waits for a variant to be made
 _LOOK = 0.05  # seconds between two looks
 _WAITING_AT_ONCE = 32  # per API process
@@ -49,6 +52,8 @@ class MediaRoutes:
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cross-Origin-Resource-Policy": "cross-origin",
         }
+        if hashed := _HASHED.fullmatch(key):
+            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(hashed[1])).decode()}:"
         if is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         return await blob_answer(request, self._store, key, headers=headers, media_type=content_type_of(key))

@@ -29,6 +29,7 @@ async def test_a_client_sees_what_it_stores_and_nothing_else(
         "display": (2, None),
         "thumbnails": (2, None),
         "variants": (0, 0),
+        "firmware": (0, 0),
     }
     (client,) = stats["clients"]
     assert (client["clientId"], client["client"]) == (org.id, {"name": org.name})
