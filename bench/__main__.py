@@ -19,7 +19,9 @@ from bench import (
     memory,
     processing,
     read_path,
+    search,
     startup,
+    thumbnails,
     uploads,
     wake_up,
 )
@@ -41,6 +43,8 @@ ALONE: dict[str, Callable[[], Awaitable[Report]]] = {
     "read_path": read_path.measure,
     "wake_up": wake_up.measure,
     "fleets": fleets.measure,
+    "search": search.measure,
+    "thumbnails": thumbnails.measure,
 }
 _err = Console(stderr=True)
 

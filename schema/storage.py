@@ -20,7 +20,7 @@ class KindUse:
     """Blobs of one kind, as the database names them."""
 
     kind: str
-    """The first part of their keys: `originals`, `clean`, `display`, `thumbnails`, `variants`."""
+    """The first part of their keys: `originals`, `clean`, `display`, `thumbnails`, `variants`, `firmware`."""
     blobs: float
     bytes: float | None
     """Null where the database does not know how large blobs of this kind are; a sweep's `kinds` tell it."""
@@ -84,7 +84,9 @@ class StorageSweep:
     unfinished: float
     """Uploads taken away that had never come to an end."""
     code: str | None
-    """Why no more was taken: SHARE_EXCEEDED, DATABASE_LOOKS_EMPTY, STORE_LOOKS_FOREIGN, BACKUP_RUNS, GAVE_UP."""
+    """Why no more was taken, or would be: SHARE_EXCEEDED, DATABASE_LOOKS_EMPTY, STORE_LOOKS_FOREIGN, BACKUP_RUNS,
+    GAVE_UP.
+    """
     message: str | None
 
     @computed("kinds")

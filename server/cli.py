@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from server.settings import PREFIX, Settings, SettingsError, load_settings, with_secret_key
+from server.storage.commands import storage_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -311,3 +312,6 @@ def _stop_on_signal() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+app.add_typer(storage_app(out, err, _attached, _progress), name="storage")

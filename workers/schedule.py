@@ -52,7 +52,7 @@ class Schedule:
             (self._resend_overdue_generations, timedelta(seconds=2)),
             (self._expire_device_commands, timedelta(seconds=10)),
             (self._advance_rollouts, timedelta(seconds=5)),
-            (self._resend_overdue_sweeps, timedelta(seconds=30)),
+            (self._resend_overdue_sweeps, timedelta(seconds=10)),
             (self._begin_due_sweep, timedelta(minutes=10)),
             (self._make_partitions, timedelta(hours=6)),
             (self._mark_overdue_configs, timedelta(minutes=1)),

@@ -11,7 +11,7 @@ import structlog
 from domain.kit.errors import Refusal
 from domain.kit.scope import SYSTEM
 from domain.kit.transactions import transaction
-from domain.storage.comparison import Comparison, Finding, brake, compare
+from domain.storage.comparison import Comparison, brake, compare
 from domain.storage.listing import listed
 from domain.storage.models import SweepRow, SweepStatus
 from domain.storage.sweeps import (
@@ -20,15 +20,13 @@ from domain.storage.sweeps import (
     claim_sweep,
     end_sweep,
     keep_sweep,
-    orphans_among,
     say_found,
 )
 from workers.broker import STORAGE
+from workers.orphans import remove_orphans
 from workers.process import parts, wait_for
 
-_AT_ONCE = 500  # blobs
 _KEEP = 20.0  # seconds between two signs of life
-_BACKUP = ("BACKUP_RUNS", "A backup of the blobs is under way; run it again when that is done.")
 
 _log = structlog.get_logger(__name__)
 
@@ -68,27 +66,17 @@ async def _work(sweep: SweepRow) -> None:
     unfinished = 0
     if why is None and not sweep.dry_run:
         unfinished = await parts().blobs.clear_unfinished(time.time() - sweep.grace_seconds)
-    status = SweepStatus.REFUSED if why else SweepStatus.DONE
+    status = SweepStatus.REFUSED if why and not sweep.dry_run else SweepStatus.DONE
     async with transaction(parts().database) as tx:
         await end_sweep(tx, SYSTEM, sweep, status, unfinished=unfinished, why=why)
 
 
 async def _remove(sweep: SweepRow, found: Comparison) -> tuple[str, str] | None:
-    """Take the orphans away, asking of each once more; why not, if it may not go on."""
-    for start in range(0, len(found.orphans), _AT_ONCE):
-        batch = found.orphans[start : start + _AT_ONCE]
+    async def removed(blobs: int, size: int) -> None:
         async with transaction(parts().database) as tx:
-            keys = await orphans_among(tx, SYSTEM, [one.key for one in batch])
-        if keys is None:
-            return _BACKUP
-        removed = await parts().blobs.delete_many(keys)
-        async with transaction(parts().database) as tx:
-            await keep_sweep(tx, SYSTEM, sweep, removed=removed, bytes=_bytes(batch, set(keys)))
-    return None
+            await keep_sweep(tx, SYSTEM, sweep, removed=blobs, bytes=size)
 
-
-def _bytes(batch: list[Finding], removed: set[str]) -> int:
-    return sum(one.size or 0 for one in batch if one.key in removed)
+    return await remove_orphans(parts().database, parts().blobs, found.orphans, removed)
 
 
 @asynccontextmanager

@@ -87,6 +87,10 @@ class Transaction(Runner):
         """Fill a table with the lines of a file, in the text format of COPY."""
         await self._connection.copy_to_table(table, source=path, timeout=600)
 
+    async def unload(self, query: str, path: Path) -> None:
+        """Write what a query without parameters yields into a file, in the text format of COPY."""
+        await self._connection.copy_from_query(query, output=path, timeout=600)
+
     def emit(
         self, scope: Scope, type: str, *, client_id: str | None, subject: tuple[str, str], **data: Any
     ) -> None:

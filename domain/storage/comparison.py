@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import column, select, table, text
+from sqlalchemy.dialects.postgresql import distinct_on
 
-from domain.kit.blobs import BlobStore
-from domain.kit.errors import Denied, NotFound
+from domain.kit.errors import Denied
 from domain.kit.scope import Scope
 from domain.kit.sql import Row, Statement
 from domain.kit.transactions import Transaction
@@ -87,7 +87,9 @@ _FILLED = ("key", "kind", "size", "sha256")
 _NAMED = Statement(
     table("named", *map(column, _FILLED))
     .insert()
-    .from_select(_FILLED, select(*(named.c[name] for name in _FILLED)).distinct(named.c.key).order_by(named.c.key))
+    .from_select(
+        _FILLED, select(*(named.c[name] for name in _FILLED)).ext(distinct_on(named.c.key)).order_by(named.c.key)
+    )
 )
 _ANALYZE = [Statement(text("ANALYZE stored")), Statement(text("ANALYZE named"))]
 _MATCH = Statement(
@@ -148,8 +150,16 @@ _WRONG_SIZE = Statement(
 )
 
 
-async def compare(tx: Transaction, scope: Scope, listing: Path, *, grace: float) -> Comparison:
-    """Compare a list of the store with what all rows name. Blobs younger than `grace` seconds are no orphans."""
+_WITH_HASHES = "SELECT key, sha256 FROM matched WHERE sha256 IS NOT NULL ORDER BY key"
+
+
+async def compare(
+    tx: Transaction, scope: Scope, listing: Path, *, grace: float, hashes: Path | None = None
+) -> Comparison:
+    """Compare a list of the store with what all rows name. Blobs younger than `grace` seconds are no orphans.
+
+    Into the file `hashes`, where one is given, go lines of key and SHA-256 of all that is there and has one.
+    """
     if scope.client_id is not None:
         raise Denied("This is of the whole platform.")
     for statement in _PREPARE:
@@ -158,6 +168,8 @@ async def compare(tx: Transaction, scope: Scope, listing: Path, *, grace: float)
     for statement in (_NAMED, *_ANALYZE):
         await tx.all(statement)
     await tx.all(_MATCH, known=list(KINDS), before=time.time() - grace)
+    if hashes is not None:
+        await tx.unload(_WITH_HASHES, hashes)
     totals = await tx.one(_TOTALS)
     assert totals is not None  # there is no FROM that could be empty
     return Comparison(
@@ -189,16 +201,3 @@ def brake(found: Comparison, max_share: float) -> tuple[str, str] | None:
             "database belong together."
         )
     return None
-
-
-async def still_missing(blobs: BlobStore, found: list[Finding]) -> list[Finding]:
-    """Those of the missing that are missing still, now that the store is asked for each."""
-    return [one for one in found if not await _is_there(blobs, one.key)]
-
-
-async def _is_there(blobs: BlobStore, key: str) -> bool:
-    try:
-        await blobs.size(key)
-    except NotFound:
-        return False
-    return True

@@ -32,13 +32,20 @@ from tests.support.api import Organisation
 from tests.support.live import Socket
 from tests.support.people import Person
 from tests.support.photos import photo
+from tests.support.sql import execute as execute_sql
 from tests.support.stack import Stack
 
 R = TypeVar("R", bound=Row)
 _MANY = 4
 
+_SWEEPS = (
+    "INSERT INTO storage_sweeps (id, status, dry_run, max_share, grace_seconds, actor_kind) "
+    f"SELECT gen_random_uuid(), 'DONE', true, 0.1, 3600, 'SYSTEM' FROM generate_series(1, {_MANY})"
+)
+
 # Each takes $n, the number of rows at the first level, and gives the statements that the list takes.
 _LISTS = {
+    "storageSweeps": (1, "query ($n: Int!) { storageSweeps(first: $n) { nodes { id found { kind } } } }"),
     "users": (1, "query ($n: Int!) { users(first: $n) { nodes { id email } } }"),
     "clients": (1, "query ($n: Int!) { clients(first: $n) { nodes { id name token { prefix } } } }"),
     "devices": (1, "query ($n: Int!) { devices(first: $n) { edges { cursor } nodes { id status } } }"),
@@ -131,6 +138,7 @@ _RELATIONS = {
 }
 # Lists that are no pages, because they have an end that everybody knows.
 _BOUNDED = {
+    *("StorageStats.kinds", "StorageStats.clients", "ClientUse.kinds", "StorageSweep.found"),
     "ConfigSchemaReport.failures",
     "ConfigFailure.violations",
     "DeviceTelemetry.points",
@@ -155,6 +163,7 @@ _BOUNDED = {
 }
 # Those of things that come one at a time, asked directly for one parent and for many.
 _SINGLE = {
+    ("ClientUse", "client"): 1,
     ("DeviceUpdate", "event"): 0,
     ("ImageUpdate", "event"): 0,
     ("ConfigUpdate", "event"): 0,
@@ -276,12 +285,14 @@ def test_lists_are_connections() -> None:
 
 @pytest.mark.parametrize("name", _LISTS)
 async def test_a_root_list_takes_the_same_statements_for_one_row_and_for_many(
-    inside: _InProcess, full: Organisation, name: str
+    stack: Stack, inside: _InProcess, full: Organisation, name: str
 ) -> None:
     if name == "clients":
         for _ in range(_MANY):
             await Organisation.made(full.admin)
-    token = full.admin.token if name == "clients" else full.operator.token
+    if name == "storageSweeps":
+        await execute_sql(stack.environment["QM_DATABASE_URL"], _SWEEPS)
+    token = full.admin.token if name in ("clients", "storageSweeps") else full.operator.token
     await _compare(inside, token, *_LISTS[name])
 
 

@@ -22,7 +22,7 @@ from tests.contract.documents import graphql_schema
 
 _DATA_ACCESS = {
     *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "rollouts", "log", "sessions"),
-    *("templates", "rules", "history", "arrivals", "variants", "settings", "scenes"),
+    *("templates", "rules", "history", "arrivals", "variants", "settings", "scenes", "sweeps", "repair"),
     *("runs", "cleanups", "logs", "images"),
 }
 _ACTS_WITHOUT_A_SCOPE = {

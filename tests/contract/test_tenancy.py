@@ -174,6 +174,7 @@ _CASES = {
     ),
     "Query.image.id": _Case("image", None, "query ($id: ID!) { image(id: $id) { id } }"),
     "Query.deviceCommand.id": _Case("command", None, "query ($id: ID!) { deviceCommand(id: $id) { id } }"),
+    "Query.storageSweep.id": _Case("device", "FORBIDDEN", "query ($id: ID!) { storageSweep(id: $id) { id } }"),
     "Query.firmware.id": _Case("firmware", None, "query ($id: ID!) { firmware(id: $id) { id } }"),
     "Query.rollout.id": _Case("rollout", None, "query ($id: ID!) { rollout(id: $id) { id } }"),
     "Query.firmwares.filter.clientId": _Case("client", [], _FIRMWARES % "{clientId: $id}"),
@@ -377,7 +378,8 @@ async def test_another_organisations_id_leads_nowhere(
 
 
 @pytest.mark.parametrize(
-    "place", sorted(set(_CASES) - {"Mutation.deleteClient.id", "Mutation.setUserRole.clientId"})
+    "place",
+    sorted(set(_CASES) - {"Mutation.deleteClient.id", "Mutation.setUserRole.clientId", "Query.storageSweep.id"}),
 )
 async def test_ones_own_id_leads_somewhere(org: Organisation, place: str) -> None:
     own, case = await _Things.of(org), _CASES[place]

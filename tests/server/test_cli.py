@@ -16,7 +16,7 @@ from tests.support.stack import Stack
 
 COMMANDS = (
     *("serve", "api", "worker", "relay", "migrate", "create-admin", "export-schema", "settings", "demo"),
-    *("import-configs", "export-configs", "backup", "backups", "restore"),
+    *("import-configs", "export-configs", "backup", "backups", "restore", "storage"),
 )
 
 

@@ -21,14 +21,14 @@ async def image_of(api: Api, image_id: str, fields: str = _FIELDS) -> dict[str, 
     return found
 
 
-async def settled(api: Api, image_id: str, fields: str = _FIELDS) -> dict[str, Any]:
+async def settled(api: Api, image_id: str, fields: str = _FIELDS, *, within: float = 20) -> dict[str, Any]:
     """The image once it is READY or REJECTED."""
 
     async def final() -> dict[str, Any] | None:
         image = await image_of(api, image_id, f"status {fields}")
         return image if image["status"] in ("READY", "REJECTED") else None
 
-    found: dict[str, Any] = await eventually(final, what=f"the processing of image {image_id}")
+    found: dict[str, Any] = await eventually(final, within=within, what=f"the processing of image {image_id}")
     return found
 
 
