@@ -16,11 +16,12 @@ from graphql import GraphQLObjectType, get_named_type, parse
 
 from domain.events.queries import list_events
 from domain.kit.sql import Database, Row, Statement
+from domain.retention.models import RetentionKind
 from domain.users.sessions import SessionTokens
 from resolvers.context import Context, Services
 from schema import relation
 from schema.execution import execute
-from schema.retention import RetentionKind, RetentionPolicy, RetentionRule
+from schema.retention import RetentionPolicy, RetentionRule
 from server.services import api_services
 from server.settings import load_settings
 from tests.configs.operations import new_mac, save, save_template
