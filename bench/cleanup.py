@@ -13,7 +13,7 @@ from bench.fleet import UPLOAD_BYTES, Fleet, photographs
 from bench.report import Report, typical
 from domain.kit.ids import new_id
 
-IMAGES = 6_000
+IMAGES = 4_000
 ROUNDS = 3
 SECONDS = 4.0
 CONNECTIONS = 4

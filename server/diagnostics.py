@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from domain.kit.blobs.places import FolderPlace
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
 from domain.platform.queries import database_clock
+from domain.schedule.models import ScheduledJobRow
+from domain.schedule.queries import scheduled_jobs_by_name
 from migrations import newest_revision
 from schema.platform import (
     ClockComparison,
@@ -55,10 +57,11 @@ async def diagnose(
     started: float,
 ) -> Diagnostics:
     """One look. `processes` are those that announced themselves, None when Redis could not be asked."""
-    checks, clock, waiting, disks, embedded = await asyncio.gather(
+    checks, clock, waiting, jobs, disks, embedded = await asyncio.gather(
         health.checks(),
         _compared(database, scope),
         backlog(database, scope),
+        scheduled_jobs_by_name(database, scope),
         asyncio.to_thread(_disks, settings),
         asyncio.to_thread(_embedded, settings),
     )
@@ -86,6 +89,7 @@ async def diagnose(
             *_of_clock(comparison),
             *_of_disks(disks),
             *_of_settings(settings),
+            *_of_jobs(jobs),
         ],
     )
 
@@ -177,6 +181,16 @@ def _of_outbox(waiting: BacklogRow) -> Iterable[PlatformWarning]:
             message=f"{waiting.waiting} events and jobs wait, the oldest for {waiting.seconds:.0f} s.",
             action="See that a relay leads, that Redis answers, and that a worker of this version runs.",
         )
+
+
+def _of_jobs(jobs: Mapping[str, ScheduledJobRow]) -> Iterable[PlatformWarning]:
+    for name, job in sorted(jobs.items()):
+        if job.failure:
+            yield PlatformWarning(
+                code=f"{name}_FAILED",
+                message=f"Its last run, at {job.started_at:%Y-%m-%d %H:%M} UTC: {job.failure}",
+                action="Mend it, then `runScheduledJob`; or set its QM_…_CRON to `off`.",
+            )
 
 
 def _of_clock(clock: ClockComparison) -> Iterable[PlatformWarning]:

@@ -24,13 +24,14 @@ from domain.kit.partitions import make_partitions
 from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
 from domain.kit.transactions import transaction
-from domain.retention.runs import resend_overdue_runs
+from domain.retention.runs import forget_runs, resend_overdue_runs
 from domain.scenes.commands import SWEPT_AT_ONCE, sweep_scenes
 from domain.storage.sweeps import SweepPolicy, begin_due_sweep, resend_overdue_sweeps
 from domain.users.sessions import delete_ended_sessions
 from workers.timetable import Timed
 
 _SESSIONS_KEPT = timedelta(days=30)
+_CLEANUP_RUNS_KEPT = timedelta(days=400)
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Schedule:
             (self._sweep_presence, timedelta(minutes=1)),
             (self._mark_inactive_devices, timedelta(hours=1)),
             (self._resend_overdue_cleanups, timedelta(seconds=10)),
+            (self._forget_cleanups, timedelta(hours=6)),
             (self._timed.look, timedelta(seconds=2)),
             (self._expire_keys, timedelta(hours=1)),
             (self._sweep_scenes, timedelta(hours=1)),
@@ -142,6 +144,10 @@ class Schedule:
         while marked == BATCH:
             async with transaction(self._database) as tx:
                 marked = await mark_inactive(tx, SYSTEM, self._presence)
+
+    async def _forget_cleanups(self) -> None:
+        async with transaction(self._database) as tx:
+            await forget_runs(tx, SYSTEM, _CLEANUP_RUNS_KEPT)
 
     async def _resend_overdue_cleanups(self) -> None:
         async with transaction(self._database) as tx:

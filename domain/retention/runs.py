@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
-from sqlalchemy import BigInteger, Interval, bindparam, cast, func, or_, select, text, update
+from sqlalchemy import BigInteger, Interval, bindparam, cast, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import TEXT
 
 from domain.kit.errors import Conflict
@@ -119,6 +119,9 @@ BACKUP_LOCK = 5_704_911_303
 """The advisory lock of a backup that holds blobs, too. Who takes blobs away shares it while it does."""
 _NOT_HELD = Statement(select(func.pg_try_advisory_xact_lock_shared(bindparam("lock", type_=BigInteger))))
 _PATIENT = Statement(text("SET LOCAL statement_timeout = '120s'"))
+
+
+_FORGET = Statement(delete(cleanup_runs).where(_r.ended_at < func.now() - bindparam("kept", type_=Interval)))
 
 
 class Lost(Exception):
@@ -246,3 +249,8 @@ async def resend_overdue_runs(tx: Transaction, scope: Scope) -> int:
     for row in rows:
         tx.enqueue(CLEAN_UP, run_id=row.id)
     return len(rows)
+
+
+async def forget_runs(tx: Transaction, scope: Scope, kept: timedelta) -> None:
+    """Forget runs that ended so long ago; their events have a time of their own."""
+    await tx.all(_FORGET, kept=kept)

@@ -16,11 +16,12 @@ from graphql import GraphQLObjectType, get_named_type, parse
 
 from domain.events.queries import list_events
 from domain.kit.sql import Database, Row, Statement
+from domain.retention.models import RetentionKind
 from domain.users.sessions import SessionTokens
 from resolvers.context import Context, Services
 from schema import relation
 from schema.execution import execute
-from schema.retention import RetentionPolicy
+from schema.retention import RetentionPolicy, RetentionRule
 from server.services import api_services
 from server.settings import load_settings
 from tests.configs.operations import new_mac, save, save_template
@@ -151,6 +152,7 @@ _BOUNDED = {
     "BulkDeviceResults.results",
     "BulkImageResults.results",
     "RetentionPolicy.rules",
+    "Query.scheduledJobs",
     "DatabaseStats.tables",
     "Diagnostics.checks",
     "Diagnostics.disks",
@@ -161,6 +163,7 @@ _BOUNDED = {
     "Workers.processes",
     "Workers.queues",
 }
+_RULE: dict[str, Any] = {"enabled": True, "keep_days": 1, "is_default": True, "updated_at": None}
 # Those of things that come one at a time, asked directly for one parent and for many.
 _SINGLE = {
     ("ClientUse", "client"): 1,
@@ -330,8 +333,8 @@ async def _parents(inside: _InProcess, org: Organisation, key: tuple[str, str]) 
         devices = [await org.device() for _ in range(2)]
         return [(await inside.context(device.token)).principal for device in devices]
     if key[0] == "RetentionPolicy":
-        other = await Organisation.made(org.admin)
-        return [RetentionPolicy(client_id=one.id, rules=[]) for one in (org, other)]
+        rules = [RetentionRule(kind=kind, **_RULE) for kind in RetentionKind]
+        return [RetentionPolicy(client_id=org.id, rules=[rule]) for rule in rules]
     principals = [(await inside.context(api.token)).principal for api in (org.operator, org.viewer)]
     if key[0] == "Session":
         return [SessionTokens("", "", datetime.now(UTC), str(principal.id)) for principal in principals]

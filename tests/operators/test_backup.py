@@ -275,6 +275,8 @@ def stack_without_tools(stack_of: StackOf, tmp_path: Path) -> Iterator[Stack]:
 async def test_a_backup_that_fails_tells_why(stack_without_tools: Stack) -> None:
     async with stack_without_tools.signed_in() as admin:
         found = await _nightly(admin, None)
+        told = (await admin.run("{ diagnostics { warnings { code message } } }"))["diagnostics"]["warnings"]
+        assert "QM_POSTGRES_BIN" in next(one["message"] for one in told if one["code"] == "BACKUP_FAILED")
     assert "QM_POSTGRES_BIN" in found["failure"]
 
 

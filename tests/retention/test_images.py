@@ -36,9 +36,9 @@ SELECT gen_random_uuid(), client_id, source, status, content_type, size_bytes, s
 FROM images, generate_series(1, {count}) WHERE id = '{image}'"""
 
 
-async def _photo(org: Organisation, seed: int | None = None, **save: Any) -> tuple[str, bytes]:
+async def _photo(org: Organisation, **save: Any) -> tuple[str, bytes]:
     """An image that is READY, and its bytes."""
-    image = photo(seed, **save)
+    image = photo(**save)
     image_id = (await (await org.device()).upload(image)).json()["imageId"]
     assert (await settled(org.viewer, image_id))["status"] == "READY"
     return image_id, image
