@@ -13,6 +13,7 @@ import domain.configs.queries
 import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
+import domain.generation.queries
 import domain.images.filters
 import domain.images.queries
 from schema import relation
@@ -39,6 +40,7 @@ _FILTERS = {
     "DeviceFilter": domain.devices.queries._CONDITIONS,
     "ConfigFilter": domain.configs.queries._CONDITIONS,
     "ImageFilter": domain.images.filters.FILTERS,
+    "ImageGenerationFilter": domain.generation.queries._CONDITIONS,
     "EventFilter": domain.events.queries._CONDITIONS,
 }
 
