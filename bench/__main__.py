@@ -18,7 +18,9 @@ from bench import (
     memory,
     processing,
     read_path,
+    search,
     startup,
+    thumbnails,
     uploads,
     wake_up,
 )
@@ -39,6 +41,8 @@ ALONE: dict[str, Callable[[], Awaitable[Report]]] = {
     "read_path": read_path.measure,
     "wake_up": wake_up.measure,
     "fleets": fleets.measure,
+    "search": search.measure,
+    "thumbnails": thumbnails.measure,
 }
 _err = Console(stderr=True)
 

@@ -91,6 +91,8 @@ class Image(Node):
     """When the device, or the file's own metadata, claims it was taken, credible or not."""
     processed_at: datetime | None
     """When it became READY or REJECTED."""
+    uploaded_by: str | None
+    """Who posted it: `USER:` or `CLIENT:` and the id. Null for a device's photo."""
     prompt: str | None
     """What it shows, in words: as it was posted with, or generated from."""
     tags: list[str]
