@@ -15,6 +15,7 @@ from domain.devices.queries import devices_by_ids
 from domain.events import queries
 from domain.events.interest import Interest, Wanted
 from domain.events.models import EventRow
+from domain.firmware.queries import firmwares_by_ids, rollouts_by_ids
 from domain.generation.models import GenerationRow
 from domain.generation.queries import generations_by_ids
 from domain.images.models import ImageRow
@@ -54,6 +55,8 @@ _KINDS: dict[SubjectKind, tuple[Permission, ByIds]] = {
     SubjectKind.IMAGE: (Permission.IMAGES_READ, images_by_ids),
     SubjectKind.IMAGE_GENERATION: (Permission.IMAGES_READ, generations_by_ids),
     SubjectKind.SCENE: (Permission.IMAGES_READ, scenes_by_ids),
+    SubjectKind.FIRMWARE: (Permission.FIRMWARE_READ, firmwares_by_ids),
+    SubjectKind.ROLLOUT: (Permission.FIRMWARE_READ, rollouts_by_ids),
     SubjectKind.CONFIG: (Permission.CONFIGS_READ, configs_by_ids),
     SubjectKind.CONFIG_TEMPLATE: (Permission.CONFIGS_READ, templates_by_ids),
     SubjectKind.CLIENT: (Permission.CLIENTS_READ, clients_by_ids),

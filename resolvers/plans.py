@@ -20,6 +20,7 @@ from domain.clients.models import ClientRow
 from domain.configs.models import ConfigRow, TemplateRow
 from domain.devices.models import DeviceRow
 from domain.events.interest import Interest
+from domain.firmware.models import FirmwareRow, RolloutRow
 from domain.generation.models import GenerationRow
 from domain.images.models import ImageRow
 from domain.kit.paging import MAX_PAGE
@@ -37,6 +38,8 @@ _NODES: dict[type, str] = {
     ImageRow: "Image",
     GenerationRow: "ImageGeneration",
     SceneRow: "Scene",
+    FirmwareRow: "Firmware",
+    RolloutRow: "Rollout",
     ConfigRow: "Config",
     TemplateRow: "ConfigTemplate",
     ClientRow: "Client",

@@ -13,6 +13,7 @@ from resolvers.device_bulk import DeviceBulkMutation
 from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
+from resolvers.firmware import FirmwareMutation, FirmwareQuery
 from resolvers.generation import GenerationMutation, GenerationQuery
 from resolvers.image_changes import ImageMutation, ImageSettingsQuery
 from resolvers.images import ImageQuery
@@ -25,6 +26,7 @@ from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
 from schema.describe import object_type
 from schema.devices import Device
+from schema.firmware import Firmware, Rollout
 from schema.generation import ImageGeneration
 from schema.images import Image
 from schema.moments import DATE_TIME
@@ -40,6 +42,7 @@ class Query(
     ClientQuery,
     DeviceQuery,
     DeviceCommandQuery,
+    FirmwareQuery,
     ConfigQuery,
     ImageQuery,
     GenerationQuery,
@@ -64,6 +67,7 @@ class Mutation(
     SceneMutation,
     LocalStorageMutation,
     ImageMutation,
+    FirmwareMutation,
 ):
     """Change. Each field is one transaction; send an `Idempotency-Key` header to be able to repeat safely."""
 
@@ -79,7 +83,10 @@ def build_schema() -> strawberry.Schema:
         Query,
         Mutation,
         Subscription,
-        types=[Client, User, Device, Image, ImageGeneration, Scene, Config, ConfigTemplate],
+        types=[
+            *(Client, User, Device, Image, ImageGeneration, Scene, Firmware, Rollout),
+            *(Config, ConfigTemplate),
+        ],
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME, MacAddress: MAC_ADDRESS}),
     )
     if missing := unanswered():

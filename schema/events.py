@@ -27,6 +27,8 @@ class SubjectKind(StrEnum):
     IMAGE = "Image"
     IMAGE_GENERATION = "ImageGeneration"
     SCENE = "Scene"
+    FIRMWARE = "Firmware"
+    ROLLOUT = "Rollout"
     CONFIG = "Config"
     CONFIG_TEMPLATE = "ConfigTemplate"
     SYSTEM = "System"

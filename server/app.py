@@ -33,6 +33,7 @@ from server.routes.configs import ConfigRoutes
 from server.routes.declared import DeclaredRoute
 from server.routes.devices import DeviceRoutes
 from server.routes.docs import DocumentationRoutes
+from server.routes.firmware import FirmwareRoutes
 from server.routes.images import ImageRoutes
 from server.routes.imports import ImportRoutes
 from server.routes.intake import Intake
@@ -95,6 +96,7 @@ def _rest_routes(settings: Settings, services: Services, health: Health, fanout:
         *ConfigRoutes(services, devices.reporter).routes(),
         *ImportRoutes(settings, services).routes(),
         *MediaRoutes(blob_store(settings), link_signer(settings), Variants(services.database)).routes(),
+        *FirmwareRoutes(settings, services).routes(),
         *OperationRoutes(services, health, fanout).routes(),
         *(graphiql.routes() if settings.explorable else []),
     ]

@@ -109,6 +109,7 @@ class Settings(BaseSettings):
     import_max_bytes: int = Field(
         32_000_000, ge=1_000, le=200_000_000, description="Largest dump of a browser's storage that is taken over."
     )
+    firmware_max_bytes: int = Field(16_777_216, ge=1_000, description="Largest firmware that is accepted.")
     introspection: bool | None = Field(
         None,
         description="Whether GraphiQL and introspection are on. Absent: only with the embedded database.",

@@ -26,6 +26,8 @@ class Permission(StrEnum):
     DEVICES_READ = "devices:read"
     DEVICES_WRITE = "devices:write"
     DEVICES_REPORT = "devices:report"
+    FIRMWARE_READ = "firmware:read"
+    FIRMWARE_WRITE = "firmware:write"
     IMAGES_READ = "images:read"
     IMAGES_WRITE = "images:write"
     IMAGES_GENERATE = "images:generate"
@@ -41,6 +43,7 @@ _SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}
 _VIEWER = _SIGNED_IN | {
     Permission.CLIENTS_READ,
     Permission.DEVICES_READ,
+    Permission.FIRMWARE_READ,
     Permission.IMAGES_READ,
     Permission.CONFIGS_READ,
     Permission.EVENTS_READ,
@@ -50,6 +53,7 @@ _OPERATOR = _VIEWER | {
     Permission.DEVICES_REPORT,
     Permission.IMAGES_WRITE,
     Permission.IMAGES_GENERATE,
+    Permission.FIRMWARE_WRITE,
     Permission.CONFIGS_CONTENT,
     Permission.CONFIGS_WRITE,
     Permission.CLIENT_TOKEN,
