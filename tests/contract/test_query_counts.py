@@ -27,7 +27,7 @@ from tests.configs.operations import new_mac, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.device_commands.operations import RESTART, SEND
 from tests.firmware.operations import begun, uploaded
-from tests.generation.operations import generate, scene
+from tests.generation.operations import scene
 from tests.support.api import Organisation
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -236,11 +236,10 @@ async def full(stack: Stack, org: Organisation) -> Organisation:
             await save(org.operator, mac, {}, extends=template)
             for _ in range(2):
                 assert (await device.upload(photo())).status_code == 201
-            await generate(org.operator, f"a hill {number}")
             await scene(org.operator, f"a mill {number}")
         for number in range(_MANY):
             await begun(org.operator, await uploaded(org.operator, version=f"2.{number}"))
-        for _ in range(4 * _MANY):
+        for _ in range(3 * _MANY):
             await ready.next()
     return org
 
