@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from sqlalchemy import bindparam, func, select
-from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT, distinct_on
 
 from domain.clients.queries import owning_client
 from domain.generation.prompts import GenerationPolicy
@@ -81,7 +81,7 @@ _KNOWN = Statement(
         images.c.status != ImageStatus.REJECTED.value,
         images.c.sha256 == func.any(bindparam("digests", type_=ARRAY(TEXT))),
     )
-    .distinct(images.c.sha256)
+    .ext(distinct_on(images.c.sha256))
     .order_by(images.c.sha256, images.c.deleted_at.is_not(None), images.c.id),
     KnownPicture,
 )

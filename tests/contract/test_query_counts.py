@@ -17,6 +17,7 @@ from graphql import GraphQLObjectType, get_named_type, parse
 from domain.events.queries import list_events
 from domain.kit.sql import Database, Row, Statement
 from domain.retention.models import RetentionKind
+from domain.scenes.queries import scenes_by_ids
 from domain.users.sessions import SessionTokens
 from resolvers.context import Context, Services
 from schema import relation
@@ -28,6 +29,7 @@ from tests.configs.operations import new_mac, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.device_commands.operations import RESTART, SEND
 from tests.firmware.operations import begun, uploaded
+from tests.generation.operations import scene
 from tests.retention.operations import CLEANUP
 from tests.support.api import Organisation
 from tests.support.live import Socket
@@ -52,6 +54,7 @@ _LISTS = {
     "devices": (1, "query ($n: Int!) { devices(first: $n) { edges { cursor } nodes { id status } } }"),
     "configs": (1, "query ($n: Int!) { configs(first: $n) { edges { cursor } nodes { id deviceName } } }"),
     "configTemplates": (1, "query ($n: Int!) { configTemplates(first: $n) { nodes { id name } } }"),
+    "imageGenerations": (1, "query ($n: Int!) { imageGenerations(first: $n) { nodes { id status } } }"),
     "images": (1, "query ($n: Int!) { images(first: $n) { nodes { id perceptualHash } } }"),
     "cleanupRuns": (1, "query ($n: Int!) { cleanupRuns(first: $n) { nodes { id state found more } } }"),
     "firmwares": (1, "query ($n: Int!) { firmwares(first: $n) { nodes { id warning } } }"),
@@ -127,6 +130,10 @@ _RELATIONS = {
         "query ($n: Int!) { configs(first: $n) { nodes { versions { nodes { extends { id } } } } } }",
     ),
     ("Image", "url"): (1, "query ($n: Int!) { images(first: $n) { nodes { url(variant: ORIGINAL) } } }"),
+    ("ImageGeneration", "image"): (
+        2,
+        "query ($n: Int!) { imageGenerations(first: $n) { nodes { image { id } } } }",
+    ),
     ("Image", "device"): (2, "query ($n: Int!) { images(first: $n) { nodes { device { id } } } }"),
     ("CleanupRun", "client"): (2, "query ($n: Int!) { cleanupRuns(first: $n) { nodes { client { id } } } }"),
     ("User", "client"): (2, "query ($n: Int!) { users(first: $n) { nodes { client { id } } } }"),
@@ -151,6 +158,7 @@ _BOUNDED = {
     "SentDeviceCommands.results",
     "BulkDeviceResults.results",
     "BulkImageResults.results",
+    "LocalStorageImport.results",
     "RetentionPolicy.rules",
     "Query.scheduledJobs",
     "DatabaseStats.tables",
@@ -170,6 +178,10 @@ _SINGLE = {
     ("DeviceUpdate", "event"): 0,
     ("ImageUpdate", "event"): 0,
     ("ConfigUpdate", "event"): 0,
+    ("ImageGenerationUpdate", "event"): 0,
+    ("ImageGenerationUpdate", "generation"): 1,
+    ("Scene", "generation"): 1,
+    ("Scene", "image"): 1,
     ("DeviceUpdate", "device"): 1,
     ("ConfigUpdate", "config"): 1,
     ("ImageUpdate", "image"): 1,
@@ -242,9 +254,10 @@ async def full(stack: Stack, org: Organisation) -> Organisation:
             await save(org.operator, mac, {}, extends=template)
             for _ in range(2):
                 assert (await device.upload(photo())).status_code == 201
+            await scene(org.operator, f"a mill {number}")
         for number in range(_MANY):
             await begun(org.operator, await uploaded(org.operator, version=f"2.{number}"))
-        for _ in range(2 * _MANY):
+        for _ in range(3 * _MANY):
             await ready.next()
     for _ in range(_MANY):
         await org.operator.run(CLEANUP, dry=True)
@@ -325,7 +338,10 @@ async def test_a_batch_resolver_takes_the_same_statements_for_one_parent_and_for
 
 async def _parents(inside: _InProcess, org: Organisation, key: tuple[str, str]) -> Sequence[Any]:
     context = await inside.context(org.operator.token)
-    if key[0] in ("DeviceUpdate", "ImageUpdate", "ConfigUpdate"):
+    if key[0] == "Scene":
+        page = await list_events(inside.database, context.scope, first=50, after=None, subject_kind="Scene")
+        return await scenes_by_ids(inside.database, context.scope, [event.subject_id for event in page.nodes])
+    if key[0] in ("DeviceUpdate", "ImageUpdate", "ImageGenerationUpdate", "ConfigUpdate"):
         kind = key[0].removesuffix("Update")
         page = await list_events(inside.database, context.scope, first=50, after=None, subject_kind=kind)
         return page.nodes
@@ -358,5 +374,8 @@ async def test_the_subjects_of_mixed_events_take_one_statement_for_each_kind(
     document = "query ($n: Int!) { events(first: $n) { nodes { subjectKind subject { id } } } }"
     taken, data = await inside.statements(full.operator.token, document, 100)
     kinds = {event["subjectKind"] for event in data["events"]["nodes"]}
-    assert kinds == {"CLIENT", "USER", "DEVICE", "IMAGE", "FIRMWARE", "ROLLOUT", "CONFIG", "CONFIG_TEMPLATE"}
+    assert kinds == {
+        *("CLIENT", "USER", "DEVICE", "IMAGE", "IMAGE_GENERATION", "SCENE", "FIRMWARE", "ROLLOUT"),
+        *("CONFIG", "CONFIG_TEMPLATE"),
+    }
     assert taken == 1 + len(kinds)

@@ -15,6 +15,7 @@ import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
 import domain.firmware.queries
+import domain.generation.queries
 import domain.images.filters
 import domain.images.queries
 from schema import relation
@@ -44,6 +45,7 @@ _FILTERS = {
     "RolloutFilter": domain.firmware.queries.ROLLOUT_CONDITIONS,
     "ConfigFilter": domain.configs.queries._CONDITIONS,
     "ImageFilter": domain.images.filters.FILTERS,
+    "ImageGenerationFilter": domain.generation.queries._CONDITIONS,
     "EventFilter": domain.events.queries._CONDITIONS,
     "AuditFilter": domain.audit.queries._CONDITIONS,
 }

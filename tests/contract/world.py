@@ -5,6 +5,7 @@ was closed. Nothing of it changes any more once `World.opened` has given it.
 """
 
 import asyncio
+import base64
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ from tests.contract.values import Samples
 from tests.device_commands.operations import CANCEL, send, wake
 from tests.devices.operations import DEREGISTER, UPDATE
 from tests.firmware.operations import PAUSE, begun, uploaded
+from tests.generation.operations import IMPORT, SCENE, ended, generate, scene
 from tests.support.api import Api, Organisation, TestDevice
 from tests.support.log import eventually
 from tests.support.people import DELETE_USER, Person
@@ -44,6 +46,7 @@ _PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {
     commands(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ id }} }} }} }}
   byName: devices(first: 1, order: NAME_DESC) {_PAGE} bySeen: devices(first: 3, order: LAST_SEEN_AT_DESC) {_PAGE}
   images(first: 2) {_PAGE} byCapture: images(first: 1, order: CAPTURED_AT_ASC) {_PAGE}
+  imageGenerations(first: 1) {_PAGE}
   firmwares(first: 1) {_PAGE} rollouts(first: 1) {{ __typename pageInfo {{ endCursor }}
     nodes {{ devices(first: 1) {_PAGE} }} }}
   configs(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ versions(first: 1) {_PAGE} }} }}
@@ -51,7 +54,8 @@ _PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {
   events(first: 3) {_PAGE} auditLog(first: 2) {_PAGE} clients(first: 1) {_PAGE} users(first: 1) {_PAGE} }}"""
 _UNSETTLED = (
     "SELECT count(*) FROM (SELECT FROM outbox UNION ALL SELECT FROM images"
-    " WHERE status NOT IN ('READY', 'REJECTED')) AS unsettled"
+    " WHERE status NOT IN ('READY', 'REJECTED') UNION ALL SELECT FROM image_generations"
+    " WHERE status IN ('QUEUED', 'RUNNING')) AS unsettled"
 )
 _MACS = ("00-00-00-00-00-01", "00-00-00-00-00-02", "00-00-00-00-00-03")
 _REJECTED = b"\xff\xd8\xff\xd9"  # a JPEG to whoever takes it, and no picture to whoever decodes it
@@ -152,7 +156,21 @@ async def _fleet(org: Organisation) -> list[TestDevice]:
     await org.operator.run(UPDATE, id=disabled.id, changes={"enabled": False, "wakeIntervalSeconds": 60})
     await org.operator.run(DEREGISTER, id=gone.id)
     await _configs(org, busy)
+    await _pictures(org)
     return devices
+
+
+async def _pictures(org: Organisation) -> None:
+    """Generations and scenes: some found again, some imported, one whose image was deleted."""
+    for prompt in ("a hill", "a ü \u2028 lake"):
+        await generate(org.operator, prompt, shape="PORTRAIT", tags=["hill"])
+    for prompt in ("a mill", "A  MILL", "a barn"):
+        _, made = await scene(org.operator, prompt)
+    await ended(org.operator, made["generation"]["id"])
+    found = (await org.operator.run(SCENE, id=made["id"]))["scene"]
+    await org.operator.run("mutation ($id: ID!) { deleteImage(id: $id) { id } }", id=found["image"]["id"])
+    encoded = base64.b64encode(photo()).decode()
+    await org.operator.run(IMPORT, dump={"scene_a_well": f"data:image/jpeg;base64,{encoded}"})
 
 
 async def _firmware(org: Organisation, busy: TestDevice) -> None:
