@@ -16,6 +16,7 @@ from server.logs import configure_logs
 from server.process import blob_store, connect_database, connect_redis, presence_policy
 from server.settings import Settings
 from workers.broker import make_broker
+from workers.memory import give_back_early
 from workers.process import WorkerParts
 from workers.relay import Relay
 from workers.run import run_worker
@@ -38,6 +39,7 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     import workers.uploads  # noqa: PLC0415 - actors register with the broker that is set by now
     import workers.variants  # noqa: F401, PLC0415
 
+    give_back_early()
     Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
     # Twice as many threads as may decode at once: while some decode, others wait for disk and database.
     decoding = threading.Semaphore(settings.worker_threads)
