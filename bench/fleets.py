@@ -134,7 +134,8 @@ async def _sweep(database: Database, expected: int) -> float:
 
 async def _telemetry(database: Database, client: str, report: Report) -> None:
     """A month of one device out of a thousand, each of which reports every four minutes."""
-    await make_partitions(database, SYSTEM, device_telemetry)
+    async with transaction(database) as tx:
+        await make_partitions(tx, SYSTEM, device_telemetry)
     until = datetime.now(UTC)
     device = await database.value(
         Statement(text(f"SELECT id FROM devices WHERE client_id = '{client}' ORDER BY key LIMIT 1"))

@@ -11,6 +11,7 @@ import domain.configs.models
 import domain.device_commands.models
 import domain.devices.models
 import domain.events.models
+import domain.firmware.models
 import domain.idempotency.models
 import domain.images.models
 import domain.kit.transactions

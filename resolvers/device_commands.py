@@ -55,7 +55,7 @@ class DeviceCommandMutation:
         labels: list[str] | None = None,
         client_id: strawberry.ID | None = None,
     ) -> SentDeviceCommands:
-        """Queue a command for each of these devices, or for a client's devices with any of these labels.
+        """Queue a command for each of these devices, or for a client's devices with all of these labels.
 
         At most 1,000 devices. What goes wrong with one of them is told in its result and leaves the others alone.
         """

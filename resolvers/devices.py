@@ -24,6 +24,7 @@ from resolvers.operation import columns_of, operation
 from schema.device_commands import DeviceCommand
 from schema.device_health import DeviceSummary
 from schema.devices import Device, DeviceChanges, DeviceFilter, DeviceOrder, DeviceWithToken, NewDevice
+from schema.firmware import RolloutDevice
 from schema.images import Image
 from schema.pages import Connection
 from schema.relation import answers
@@ -139,7 +140,7 @@ async def status_of_devices(ctx: Context, devices: Sequence[DeviceRow]) -> list[
 
 @answers(Device, "health", reads=health.HEALTH_READS)
 async def health_of_devices(ctx: Context, devices: Sequence[DeviceRow]) -> list[health.DeviceHealth]:
-    return await health.health_of(ctx.db, ctx.scope, devices)
+    return await health.health_of(ctx.db, ctx.scope, devices, ctx.services.presence)
 
 
 @answers(Device, "telemetry", reads=["id"])
@@ -165,6 +166,7 @@ async def _with_token(ctx: Context, device_id: str, token: str) -> DeviceWithTok
 
 
 @answers(DeviceCommand, "device", reads=["device_id"])
+@answers(RolloutDevice, "device", reads=["device_id"])
 @answers(Image, "device", reads=["device_id"])
 async def device_of(ctx: Context, parents: Sequence[Any]) -> list[DeviceRow | None]:
     """The device that each parent's `device_id` names."""

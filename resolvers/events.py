@@ -15,6 +15,7 @@ from domain.devices.queries import devices_by_ids
 from domain.events import queries
 from domain.events.interest import Interest, Wanted
 from domain.events.models import EventRow
+from domain.firmware.queries import firmwares_by_ids, rollouts_by_ids
 from domain.images.models import ImageRow
 from domain.images.queries import images_by_ids
 from domain.kit.errors import Denied
@@ -41,6 +42,8 @@ async def _nothing(db: Runner, scope: Scope, ids: Sequence[str]) -> list[None]:
 _KINDS: dict[SubjectKind, tuple[Permission, ByIds]] = {
     SubjectKind.DEVICE: (Permission.DEVICES_READ, devices_by_ids),
     SubjectKind.IMAGE: (Permission.IMAGES_READ, images_by_ids),
+    SubjectKind.FIRMWARE: (Permission.FIRMWARE_READ, firmwares_by_ids),
+    SubjectKind.ROLLOUT: (Permission.FIRMWARE_READ, rollouts_by_ids),
     SubjectKind.CONFIG: (Permission.CONFIGS_READ, configs_by_ids),
     SubjectKind.CONFIG_TEMPLATE: (Permission.CONFIGS_READ, templates_by_ids),
     SubjectKind.CLIENT: (Permission.CLIENTS_READ, clients_by_ids),

@@ -20,6 +20,7 @@ from domain.clients.models import ClientRow
 from domain.configs.models import ConfigRow, TemplateRow
 from domain.devices.models import DeviceRow
 from domain.events.interest import Interest
+from domain.firmware.models import FirmwareRow, RolloutRow
 from domain.images.models import ImageRow
 from domain.kit.paging import MAX_PAGE
 from domain.users.models import UserRow
@@ -33,6 +34,8 @@ _DEFINITION = "strawberry-definition"
 _NODES: dict[type, str] = {
     DeviceRow: "Device",
     ImageRow: "Image",
+    FirmwareRow: "Firmware",
+    RolloutRow: "Rollout",
     ConfigRow: "Config",
     TemplateRow: "ConfigTemplate",
     ClientRow: "Client",

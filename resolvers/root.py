@@ -13,6 +13,7 @@ from resolvers.device_bulk import DeviceBulkMutation
 from resolvers.device_commands import DeviceCommandMutation, DeviceCommandQuery
 from resolvers.devices import DeviceMutation, DeviceQuery
 from resolvers.events import EventQuery, EventSubscription
+from resolvers.firmware import FirmwareMutation, FirmwareQuery
 from resolvers.image_changes import ImageMutation, ImageSettingsQuery
 from resolvers.images import ImageQuery
 from resolvers.plans import attach_hints
@@ -22,6 +23,7 @@ from schema.clients import Client
 from schema.configs import Config, ConfigTemplate
 from schema.describe import object_type
 from schema.devices import Device
+from schema.firmware import Firmware, Rollout
 from schema.images import Image
 from schema.moments import DATE_TIME
 from schema.relation import unanswered
@@ -35,6 +37,7 @@ class Query(
     ClientQuery,
     DeviceQuery,
     DeviceCommandQuery,
+    FirmwareQuery,
     ConfigQuery,
     ImageQuery,
     ImageSettingsQuery,
@@ -52,6 +55,7 @@ class Mutation(
     DeviceMutation,
     DeviceBulkMutation,
     DeviceCommandMutation,
+    FirmwareMutation,
     ConfigMutation,
     ImageMutation,
 ):
@@ -69,7 +73,7 @@ def build_schema() -> strawberry.Schema:
         Query,
         Mutation,
         Subscription,
-        types=[Client, User, Device, Image, Config, ConfigTemplate],
+        types=[Client, User, Device, Image, Firmware, Rollout, Config, ConfigTemplate],
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME, MacAddress: MAC_ADDRESS}),
     )
     if missing := unanswered():

@@ -29,7 +29,10 @@ class DevicePresence:
 
 @object_type
 class BatteryTrend:
-    """Where a battery is going: a robust slope (Theil–Sen) of half-day medians since it was last charged."""
+    """Where a battery is going: a robust slope (Theil–Sen) of half-day medians since it was last charged.
+
+    A median is of the first five reports of its half day.
+    """
 
     percent_per_day: float
     """Percent points a day; negative while it drains."""
@@ -59,6 +62,8 @@ class BatteryDaysLeft:
 class DeviceHealth:
     """How well a device does. What there is too little to say of is null."""
 
+    presence: DevicePresence
+    """Whether it is there, and why one thinks so."""
     battery_v: float | None
     """Volts, as last reported."""
     battery_pct: float | None

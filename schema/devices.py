@@ -13,6 +13,7 @@ from schema.configs import DeviceConfig
 from schema.describe import computed, enum, input_type, object_type
 from schema.device_commands import DeviceCommand, DeviceCommandFilter
 from schema.device_health import DeviceHealth, DevicePresence, DeviceTelemetry
+from schema.firmware import FirmwareUpdate
 from schema.images import Image, ImageFilter, ImageOrder
 from schema.nodes import Node
 from schema.pages import Connection
@@ -52,6 +53,8 @@ class Device(Node):
     name: str
     mac: MacAddress | None
     """Its MAC address, as its operator said: the config of this MAC is its config."""
+    board: str | None
+    """Which hardware it is, such as `esp32-cam`: firmware for a board goes to devices of that board only."""
     labels: list[str]
     """Groups that it belongs to, in alphabetical order."""
     enabled: bool
@@ -140,6 +143,10 @@ class Device(Node):
         """Its images, the newest first. `first` is at most 100."""
 
     @relation
+    async def firmware_update(self) -> FirmwareUpdate | None:
+        """How far it is in the newest rollout that it is in; null when it was never in one."""
+
+    @relation
     async def commands(
         self, filter: DeviceCommandFilter | None = None, first: int = 20, after: str | None = None
     ) -> Connection[DeviceCommand]:
@@ -190,19 +197,23 @@ class NewDevice:
     """How long it is to sleep between photos, 10 seconds to 30 days."""
     mac: MacAddress | None = None
     """Unique within the client. When absent, a key that is a MAC address is its MAC."""
+    board: str | None = None
+    """Which hardware it is: 1 to 64 letters, digits, dots, underscores or hyphens."""
     labels: list[str] = strawberry.field(default_factory=list)
     """Groups that it belongs to: at most 50, of 1 to 64 characters each."""
 
 
 @input_type
 class DeviceChanges:
-    """What to change. What is absent stays as it is; nothing but the MAC address can be null."""
+    """What to change. What is absent stays as it is; only the MAC address and the board can be null."""
 
     name: str | None = strawberry.UNSET
     enabled: bool | None = strawberry.UNSET
     wake_interval_seconds: int | None = strawberry.UNSET
     """10 seconds to 30 days."""
     mac: MacAddress | None = strawberry.UNSET
+    """Null takes it away."""
+    board: str | None = strawberry.UNSET
     """Null takes it away."""
     labels: list[str] | None = strawberry.UNSET
     """All of them: what is not among these is taken away."""

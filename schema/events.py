@@ -24,6 +24,8 @@ class SubjectKind(StrEnum):
     USER = "User"
     DEVICE = "Device"
     IMAGE = "Image"
+    FIRMWARE = "Firmware"
+    ROLLOUT = "Rollout"
     CONFIG = "Config"
     CONFIG_TEMPLATE = "ConfigTemplate"
     SYSTEM = "System"

@@ -33,6 +33,7 @@ from server.routes.configs import ConfigRoutes
 from server.routes.declared import DeclaredRoute
 from server.routes.devices import DeviceRoutes
 from server.routes.docs import DocumentationRoutes
+from server.routes.firmware import FirmwareRoutes
 from server.routes.images import ImageRoutes
 from server.routes.intake import Intake
 from server.routes.media import MediaRoutes, Variants
@@ -92,6 +93,7 @@ def _rest_routes(settings: Settings, services: Services, health: Health, fanout:
         *devices.routes(),
         *ImageRoutes(settings, services, intake).routes(),
         *ConfigRoutes(services, devices.reporter).routes(),
+        *FirmwareRoutes(settings, services).routes(),
         *MediaRoutes(blob_store(settings), link_signer(settings), Variants(services.database)).routes(),
         *OperationRoutes(services, health, fanout).routes(),
         *(graphiql.routes() if settings.explorable else []),

@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(20_000_000, ge=1_000, description="Largest image that is accepted.")
     upload_max_pixels: int = Field(50_000_000, ge=1, description="Largest image that is decoded.")
     uploads_at_once: int = Field(64, ge=1, description="Per API process; more are asked to come back.")
+    firmware_max_bytes: int = Field(16_777_216, ge=1_000, description="Largest firmware that is accepted.")
     introspection: bool | None = Field(
         None,
         description="Whether GraphiQL and introspection are on. Absent: only with the embedded database.",

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
+import asyncpg
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -14,6 +15,7 @@ from domain.devices.presence import PresencePolicy
 from domain.devices.sweep import BATCH, mark_inactive, sweep_presence
 from domain.devices.telemetry import drop_old_telemetry
 from domain.events.models import events
+from domain.firmware.jobs import advance_rollouts
 from domain.idempotency.commands import expire_keys
 from domain.images.jobs import resend_overdue_images
 from domain.images.variants import resend_overdue_variants
@@ -43,6 +45,7 @@ class Schedule:
         for job, interval in (
             (self._resend_overdue_images, timedelta(seconds=5)),
             (self._expire_device_commands, timedelta(seconds=10)),
+            (self._advance_rollouts, timedelta(seconds=5)),
             (self._make_partitions, timedelta(hours=6)),
             (self._mark_overdue_configs, timedelta(minutes=1)),
             (self._sweep_presence, timedelta(minutes=1)),
@@ -71,8 +74,9 @@ class Schedule:
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         try:
             await job()
-        except Refusal as refusal:
-            _log.warning("a scheduled job could not run", job=job.__name__, error=str(refusal))
+        except (Refusal, asyncpg.PostgresError) as error:
+            # The next time comes by itself. One job that cannot run must not keep a relay from leading.
+            _log.warning("a scheduled job could not run", job=job.__name__, error=str(error))
 
     async def _resend_overdue_images(self) -> None:
         async with transaction(self._database) as tx:
@@ -84,9 +88,14 @@ class Schedule:
         async with transaction(self._database) as tx:
             await expire_device_commands(tx, SYSTEM)
 
+    async def _advance_rollouts(self) -> None:
+        async with transaction(self._database) as tx:
+            await advance_rollouts(tx, SYSTEM)
+
     async def _make_partitions(self) -> None:
         for table in (events, device_telemetry):
-            await make_partitions(self._database, SYSTEM, table)
+            async with transaction(self._database) as tx:
+                await make_partitions(tx, SYSTEM, table)
 
     async def _mark_overdue_configs(self) -> None:
         async with transaction(self._database) as tx:

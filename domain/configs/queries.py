@@ -115,6 +115,16 @@ _NUMBERED = Statement(
     ),
     VersionRow,
 )
+_OTA_REFUSED = Statement(
+    select(devices.c.id)
+    .select_from(devices.join(configs, _runs))
+    .where(
+        devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id))),
+        _live,
+        configs.c.enable_ota.is_(False),
+        visible(devices.c.client_id),
+    )
+)
 _SCHEMA = Statement(
     select(*(config_schemas.c[name] for name in SchemaRow.__annotations__)).where(
         config_schemas.c.client_id == bindparam("client"), visible(config_schemas.c.client_id)
@@ -271,6 +281,11 @@ async def devices_of_configs(db: Runner, scope: Scope, config_ids: Sequence[str]
 async def desired_config(db: Runner, scope: Scope, device_id: str) -> ConfigRow | None:
     """`revision` and `effective` of the config that a registered device is to run; None when it has none."""
     return await db.one(_DESIRED, device=device_id, scope=scope.client_id)
+
+
+async def ota_refused(db: Runner, scope: Scope, device_ids: Sequence[str]) -> set[str]:
+    """Those of the devices whose config, with all that it inherits, says `enableOTA: false`."""
+    return {row.id for row in await db.all(_OTA_REFUSED, ids=list(device_ids), scope=scope.client_id)}
 
 
 def patch_between(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:

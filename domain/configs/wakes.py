@@ -101,6 +101,7 @@ _REMEMBER = Statement(
         index_elements=["device_id"], set_={name: _insert.excluded[name] for name in _CHANGING}
     )
 )
+_OVERDUE_AT_ONCE = 5_000
 _patience = func.make_interval(0, 0, 0, 0, 0, 0, cast(OVERDUE_AFTER * devices.c.wake_interval_seconds, Float))
 # Rows that a wake holds just now are left for the next time: waiting for them might be a deadlock.
 _late = (
@@ -118,6 +119,7 @@ _late = (
         _s.refused_version.is_distinct_from(_s.offered_version),
         visible(_s.client_id),
     )
+    .limit(_OVERDUE_AT_ONCE)
     .with_for_update(of=device_config_states, skip_locked=True)
     .cte("late")
 )
@@ -155,7 +157,10 @@ async def answer_wakes(tx: Transaction, scope: Scope, wakes: Sequence[Wake]) -> 
 
 
 async def mark_overdue(tx: Transaction, scope: Scope) -> int:
-    """Tell of devices that were offered a config and did not confirm it though they came; returns how many."""
+    """Tell of devices that were offered a config and did not confirm it though they came; returns how many.
+
+    A change of a template may make a whole fleet overdue at once: the rest is told the next time.
+    """
     rows = await tx.all(_MARK_OVERDUE, scope=scope.client_id)
     for row in rows:
         tx.emit(

@@ -150,7 +150,7 @@ async def send_device_commands(
     labels: Sequence[str] | None = None,
     client_id: str | None = None,
 ) -> list[Sent]:
-    """Queue a command for each of these devices, or of a client's registered devices with any of these labels.
+    """Queue a command for each of these devices, or of a client's registered devices with all of these labels.
 
     Raises Invalid for a command that is wrong, and for more than 1,000 devices; what concerns one device only is
     told of that one.

@@ -28,10 +28,12 @@ TOLD = {
     "enabled": "enabled",
     "wake_interval_seconds": "wakeIntervalSeconds",
     "mac": "mac",
+    "board": "board",
     "labels": "labels",
 }
-_MAY_BE_NULL = {"mac"}
+_MAY_BE_NULL = {"mac", "board"}
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/=-]{0,62}[A-Za-z0-9])?")
+_BOARD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 MOST_LABELS = 50
 _UNIQUE_MAC = "uq_devices_client_id_mac"
 _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
@@ -39,7 +41,18 @@ _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
 _INSERT = Statement(
     insertion(
         devices,
-        *("id", "client_id", "key", "name", "mac", "labels", "wake_interval_seconds", "token_hash", "token_prefix"),
+        *(
+            "id",
+            "client_id",
+            "key",
+            "name",
+            "mac",
+            "board",
+            "labels",
+            "wake_interval_seconds",
+            "token_hash",
+            "token_prefix",
+        ),
     ).values(token_created_at=func.now())
 )
 _HOLD = Statement(
@@ -94,6 +107,7 @@ async def register_device(
     name: str | None = None,
     client_id: str | None = None,
     mac: str | None = None,
+    board: str | None = None,
     labels: Sequence[str] = (),
     wake_interval_seconds: int = DEFAULT_WAKE_INTERVAL,
 ) -> tuple[str, NewToken]:
@@ -118,6 +132,7 @@ async def register_device(
             id=device_id,
             client_id=owner,
             key=key,
+            board=None if board is None else checked_board(board),
             **given,
             wake_interval_seconds=checked_interval(wake_interval_seconds),
             token_hash=token.hash,
@@ -134,10 +149,10 @@ async def register_device(
 
 
 async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes: Any) -> None:
-    """Set `name`, `enabled`, `wake_interval_seconds`, `mac`, `labels`: those that are given, no others.
+    """Set `name`, `enabled`, `wake_interval_seconds`, `mac`, `board`, `labels`: those that are given, no others.
 
-    Raises Invalid for None where that says nothing (only the MAC can be taken away), Conflict for a MAC that is
-    taken.
+    Raises Invalid for None where that says nothing (only MAC and board can be taken away), Conflict for a MAC that
+    is taken.
     """
     for name, value in changes.items():
         if value is None and name not in _MAY_BE_NULL:
@@ -149,6 +164,8 @@ async def update_device(tx: Transaction, scope: Scope, device_id: str, **changes
         checked_interval(changes["wake_interval_seconds"])
     if changes.get("mac") is not None:
         changes["mac"] = checked_mac(changes["mac"])
+    if changes.get("board") is not None:
+        changes["board"] = checked_board(changes["board"])
     if "labels" in changes:
         changes["labels"] = checked_labels(changes["labels"])
     changed = {name: value for name, value in changes.items() if getattr(held, name) != value}
@@ -237,6 +254,13 @@ def _as_told(held: DeviceRow) -> dict[str, Any]:
 
 def _mac_taken() -> Conflict:
     return Conflict("There is already a device with this MAC address.", code="MAC_TAKEN", argument="mac")
+
+
+def checked_board(board: str) -> str:
+    """The name of a kind of hardware. Raises Invalid for one that cannot be."""
+    if not _BOARD.fullmatch(board):
+        raise Invalid("A board has 1 to 64 letters, digits and any of . _ - between them.", argument="board")
+    return board
 
 
 def checked_labels(labels: Sequence[str], *, argument: str = "labels") -> list[str]:

@@ -2,7 +2,8 @@
 
 The trend is the Theil–Sen slope of half-day medians since the battery was last charged: the median of the slopes
 between all pairs of them, which a few wild readings do not move. Its bounds are the 95 % confidence interval by
-Kendall's statistic (Sen 1968), so that a forecast says how sure it is.
+Kendall's statistic (Sen 1968), so that a forecast says how sure it is. A median is of the first reports of its half
+day: what a device's health costs must not grow with how often it reports.
 """
 
 from collections.abc import Sequence
@@ -13,17 +14,32 @@ from math import ceil, floor, sqrt
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Float, Interval, bindparam, cast, func, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    Interval,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from domain.devices.models import device_telemetry
+from domain.devices.presence import PRESENCE_READS, Presence, PresencePolicy, presence_of
 from domain.kit.scope import Scope
 from domain.kit.sql import Row, Runner, Statement
-from domain.kit.tables import Id
+from domain.kit.tables import Id, Moment
 
 UPLOADS_OVER = timedelta(days=7)
 BATTERY_OVER = timedelta(days=21)
-_BUCKET = timedelta(hours=12)
+_HALF_DAY = timedelta(hours=12)
+_SAMPLES = 5  # reports that make a half day's median
 _CHARGED = 5.0  # percent points that a battery does not gain by itself
 _FEWEST = 4  # points that make a trend
 _SHORTEST = timedelta(days=2)
@@ -66,6 +82,7 @@ class DaysLeft:
 class DeviceHealth:
     """Shares are 0 to 1; what there is too little to say of is None."""
 
+    presence: Presence
     battery_v: float | None
     battery_pct: float | None
     rssi: int | None
@@ -77,7 +94,7 @@ class DeviceHealth:
     battery_days_left: DaysLeft | None
 
 
-HEALTH_READS = ("id", "battery_v", "battery_pct", "rssi", "last_seen_at")
+HEALTH_READS = ("id", "battery_v", "battery_pct", "rssi", *PRESENCE_READS)
 """The columns that `health_of` reads."""
 
 
@@ -85,60 +102,100 @@ class _Measured(Row):
     device_id: str
     uploads: int
     failed_uploads: int
-    times: list[datetime]
-    medians: list[float]
+    times: list[datetime] | None
+    medians: list[float] | None
 
 
-_bucket = func.date_bin(bindparam("bucket", type_=Interval), _t.reported_at, text("'epoch'::timestamptz"))
-_recent = _t.reported_at > func.now() - bindparam("uploads_over", type_=Interval)
-_buckets = (
+_half_day = bindparam("half_day", type_=Interval)
+_asked = (
+    func.unnest(bindparam("ids", type_=ARRAY(Id)), bindparam("with_battery", type_=ARRAY(Boolean)))
+    .table_valued(Column("id", Id), Column("with_battery", Boolean))
+    .render_derived(name="asked")
+)
+_uploads = (
     select(
         _t.device_id,
-        _bucket.label("at"),
-        cast(func.percentile_cont(0.5).within_group(_t.battery_pct), Float).label("battery_pct"),
-        func.count().filter(_t.uploaded.is_(True), _recent).label("uploads"),
-        func.count().filter(_t.uploaded.is_(False), _recent).label("failed_uploads"),
+        cast(func.count().filter(_t.uploaded), Integer).label("uploads"),
+        cast(func.count().filter(~_t.uploaded), Integer).label("failed_uploads"),
     )
     .where(
         _t.device_id == func.any(bindparam("ids", type_=ARRAY(Id))),
-        _t.reported_at > func.now() - bindparam("battery_over", type_=Interval),
+        _t.uploaded.is_not(None),
+        _t.reported_at > func.now() - bindparam("uploads_over", type_=Interval),
         _t.reported_at <= func.now(),
     )
-    .group_by(_t.device_id, text("2"))
-    .subquery("buckets")
+    .group_by(_t.device_id)
+    .subquery("uploads")
 )
-_known = _buckets.c.battery_pct.is_not(None)
+_first = func.date_bin(
+    _half_day, func.now() - bindparam("battery_over", type_=Interval), literal_column("'epoch'::timestamptz")
+)
+_half_days = (
+    func.generate_series(_first, func.now(), _half_day)
+    .table_valued(Column("at", Moment))
+    .render_derived("half_days")
+)
+_sample = (
+    select(_t.battery_pct)
+    .where(
+        _t.device_id == _asked.c.id,
+        _t.reported_at >= _half_days.c.at,
+        _t.reported_at < _half_days.c.at + _half_day,
+        _t.reported_at <= func.now(),
+        _t.battery_pct.is_not(None),
+    )
+    .order_by(_t.reported_at)
+    .limit(bindparam("samples", type_=BigInteger))
+    .correlate(_asked, _half_days)
+    .lateral("sample")
+)
+_median = select(cast(func.percentile_cont(0.5).within_group(_sample.c.battery_pct), Float).label("value")).lateral(
+    "median"
+)
+_medians = (
+    select(
+        func.array_agg(aggregate_order_by(_half_days.c.at, _half_days.c.at)).label("times"),
+        func.array_agg(aggregate_order_by(_median.c.value, _half_days.c.at)).label("medians"),
+    )
+    .select_from(_half_days.join(_median, true()))
+    # One that runs from the mains may report every few seconds, and nothing of a battery: look for none.
+    .where(_asked.c.with_battery, _median.c.value.is_not(None))
+    .lateral("medians")
+)
 _MEASURED = Statement(
     select(
-        _buckets.c.device_id,
-        cast(func.sum(_buckets.c.uploads), _t.boot_count.type).label("uploads"),
-        cast(func.sum(_buckets.c.failed_uploads), _t.boot_count.type).label("failed_uploads"),
-        func.coalesce(func.array_agg(_buckets.c.at).filter(_known), text("'{}'")).label("times"),
-        func.coalesce(func.array_agg(_buckets.c.battery_pct).filter(_known), text("'{}'")).label("medians"),
-    ).group_by(_buckets.c.device_id),
+        _asked.c.id.label("device_id"),
+        func.coalesce(_uploads.c.uploads, 0).label("uploads"),
+        func.coalesce(_uploads.c.failed_uploads, 0).label("failed_uploads"),
+        _medians.c.times,
+        _medians.c.medians,
+    ).select_from(_asked.outerjoin(_uploads, _uploads.c.device_id == _asked.c.id).join(_medians, true())),
     _Measured,
 )
 
 
-async def health_of(db: Runner, scope: Scope, devices: Sequence[Any]) -> list[DeviceHealth]:
+async def health_of(db: Runner, scope: Scope, devices: Sequence[Any], policy: PresencePolicy) -> list[DeviceHealth]:
     """The health of devices that the scope was checked for, aligned; one statement for all of them."""
+    asked = {device.id: device.battery_pct is not None for device in devices}
     rows = await db.all(
         _MEASURED,
-        ids=[device.id for device in devices],
-        bucket=_BUCKET,
+        ids=list(asked),
+        with_battery=list(asked.values()),
+        half_day=_HALF_DAY,
+        samples=_SAMPLES,
         uploads_over=UPLOADS_OVER,
         battery_over=BATTERY_OVER,
     )
     found = {row.device_id: row for row in rows}
-    return [_health(device, found.get(device.id)) for device in devices]
+    return [_health(device, found[device.id], policy) for device in devices]
 
 
-def _health(device: Any, measured: _Measured | None) -> DeviceHealth:
-    uploads = measured.uploads if measured else 0
-    failed = measured.failed_uploads if measured else 0
-    points = sorted(zip(measured.times, measured.medians, strict=True)) if measured else []
+def _health(device: Any, measured: _Measured, policy: PresencePolicy) -> DeviceHealth:
+    uploads, failed = measured.uploads, measured.failed_uploads
+    points = list(zip(measured.times or [], measured.medians or [], strict=True))
     trend = battery_trend(points)
     return DeviceHealth(
+        presence=presence_of(device, policy),
         battery_v=device.battery_v,
         battery_pct=device.battery_pct,
         rssi=device.rssi,

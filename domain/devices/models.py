@@ -46,6 +46,7 @@ devices = Table(
     text_column("key"),
     text_column("name"),
     text_column("mac", nullable=True),
+    text_column("board", nullable=True),  # which hardware it is, as firmware names it
     Column("labels", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
     Column("wake_interval_seconds", Integer, nullable=False, server_default=text(str(DEFAULT_WAKE_INTERVAL))),
@@ -130,6 +131,7 @@ class DeviceRow(Row):
     key: str
     name: str
     mac: str | None
+    board: str | None
     labels: list[str]
     enabled: bool
     wake_interval_seconds: int

@@ -80,18 +80,21 @@ def presence_of(row: Any, policy: PresencePolicy, now: datetime | None = None) -
     """The presence of a device by its row, at a moment (now when absent)."""
     now = now or datetime.now(UTC)
     if row.last_seen_at is None or row.next_wake_at is None:
-        return Presence(PresenceState.NEW, row.created_at, 0, "It never reported.", None, None)
+        return Presence(PresenceState.NEW, row.created_at, 0, f"It never reported.{_refused(row)}", None, None)
     bounds = _bounds(row, policy)
     state, since = _state(row, bounds, now)
     missed = 0
     if state in (PresenceState.LATE, PresenceState.LOST):
         missed = (now - bounds.late_at) // bounds.interval + 1
-    return Presence(state, since, missed, _evidence(row, state, missed), row.last_seen_at, row.next_wake_at)
+    return Presence(state, since, missed, _evidence(row, missed), row.last_seen_at, row.next_wake_at)
 
 
 DEFAULT_POLICY = PresencePolicy()
 
-PRESENCE_READS = ("created_at", "last_seen_at", "next_wake_at", "stays_awake", "presence", "presence_since")
+PRESENCE_READS = (
+    *("created_at", "enabled", "deregistered_at"),
+    *("last_seen_at", "next_wake_at", "stays_awake", "presence", "presence_since"),
+)
 """The columns that `presence_of` reads."""
 
 
@@ -116,12 +119,19 @@ def _state(row: Any, bounds: _Bounds, now: datetime) -> tuple[PresenceState, dat
     return PresenceState.LOST, bounds.lost_at
 
 
-def _evidence(row: Any, state: PresenceState, missed: int) -> str:
+def _evidence(row: Any, missed: int) -> str:
     seen, due = f"Last report {_clock(row.last_seen_at)}", _clock(row.next_wake_at)
     told = f"{seen}; {'it stays awake and reports again by' if row.stays_awake else 'due again'} {due}"
-    if state not in (PresenceState.LATE, PresenceState.LOST):
-        return f"{told}."
-    return f"{told}; {missed} {'wake' if missed == 1 else 'wakes'} missed."
+    if missed:
+        told += f"; {missed} {'wake' if missed == 1 else 'wakes'} missed"
+    return f"{told}.{_refused(row)}"
+
+
+def _refused(row: Any) -> str:
+    """Why it could not report even if it came."""
+    if row.deregistered_at is not None:
+        return f" It was deregistered {_clock(row.deregistered_at)}, and is refused since."
+    return "" if row.enabled else " It is disabled: when it reports it is refused."
 
 
 def _clock(moment: datetime) -> str:

@@ -77,7 +77,7 @@ _LABELLED = Statement(
     .where(
         devices.c.client_id == bindparam("owner"),
         visible(devices.c.client_id),
-        devices.c.labels.overlap(bindparam("labels", type_=ARRAY(TEXT))),
+        devices.c.labels.contains(bindparam("labels", type_=ARRAY(TEXT))),
         _registered,
     )
     .order_by(devices.c.id)
@@ -181,7 +181,12 @@ def _given(
 async def ids_of_labelled_devices(
     db: Runner, scope: Scope, client_id: str, labels: Sequence[str], *, most: int
 ) -> list[str]:
-    """The ids of a client's registered devices that have any of these labels, so many at most."""
+    """The ids of a client's registered devices that have all of these labels, so many at most.
+
+    Raises Invalid for no label at all, which every device would have.
+    """
+    if not labels:
+        raise Invalid("Name at least one label.", argument="labels")
     rows = await db.all(_LABELLED, owner=client_id, scope=scope.client_id, labels=list(labels), most=most)
     return [row["id"] for row in rows]
 

@@ -85,6 +85,7 @@ class ReportingDevice(Row):
     client_id: str
     key: str
     mac: str | None
+    board: str | None
     labels: list[str]
     enabled: bool
     wake_interval_seconds: int

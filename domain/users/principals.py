@@ -25,6 +25,8 @@ class Permission(StrEnum):
     DEVICES_READ = "devices:read"
     DEVICES_WRITE = "devices:write"
     DEVICES_REPORT = "devices:report"
+    FIRMWARE_READ = "firmware:read"
+    FIRMWARE_WRITE = "firmware:write"
     IMAGES_READ = "images:read"
     IMAGES_WRITE = "images:write"
     CONFIGS_READ = "configs:read"
@@ -39,6 +41,7 @@ _SIGNED_IN = {Permission.PUBLIC, Permission.ACCOUNT}
 _VIEWER = _SIGNED_IN | {
     Permission.CLIENTS_READ,
     Permission.DEVICES_READ,
+    Permission.FIRMWARE_READ,
     Permission.IMAGES_READ,
     Permission.CONFIGS_READ,
     Permission.EVENTS_READ,
@@ -46,6 +49,7 @@ _VIEWER = _SIGNED_IN | {
 _OPERATOR = _VIEWER | {
     Permission.DEVICES_WRITE,
     Permission.DEVICES_REPORT,
+    Permission.FIRMWARE_WRITE,
     Permission.IMAGES_WRITE,
     Permission.CONFIGS_CONTENT,
     Permission.CONFIGS_WRITE,

@@ -13,6 +13,7 @@ from typing import Any
 from domain.configs import wakes as configs
 from domain.device_commands import wakes as device_commands
 from domain.devices.wakes import AWAKE, Wake, WakeReport, hold_reporting_devices, record_wakes, refused
+from domain.firmware import wakes as firmware
 from domain.kit.errors import Refusal
 from domain.kit.scope import Scope
 from domain.kit.transactions import Transaction
@@ -23,6 +24,7 @@ Answers = dict[str, dict[str, Any]]
 _FEATURES: tuple[Callable[[Transaction, Scope, Sequence[Wake]], Awaitable[Answers]], ...] = (
     configs.answer_wakes,
     device_commands.answer_wakes,
+    firmware.answer_wakes,
 )
 
 

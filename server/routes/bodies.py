@@ -1,6 +1,9 @@
-"""The image in a request's body, chunk by chunk: the raw body, or the `image` part of a multipart form."""
+"""The image in a request's body, chunk by chunk: the raw body, or the `image` part of a multipart form; and where
+bodies are staged.
+"""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -9,11 +12,22 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from domain.images.formats import CONTENT_TYPES
+from domain.kit.blobs import Staged
 from domain.kit.errors import Invalid
 from server.errors import HttpProblem
 
 _OVERHEAD = 64 * 1024  # of a multipart form: boundaries, part headers and metadata
 _MAX_METADATA = 16 * 1024
+
+
+@asynccontextmanager
+async def staging(staged: Staged) -> AsyncIterator[Staged]:
+    """Discards what was staged unless it was committed without an error."""
+    try:
+        yield staged
+    except BaseException:
+        await staged.discard()
+        raise
 
 
 class ImageBody:

@@ -33,6 +33,7 @@ from server.routes.words import ACCEPTED, METADATA, NEXT, PHOTO_HEADERS, REPORT,
 from server.settings import Settings
 
 _MAX_HEARTBEAT = 16 * 1024
+_LINK_LIFETIME = 24 * 3600.0  # seconds: each wake brings a new one
 
 
 class DeviceRoutes:
@@ -59,14 +60,23 @@ class DeviceRoutes:
             metrics.uploads.labels(error.code).inc()
             raise
         metrics.uploads.labels("duplicate" if accepted.duplicate else "accepted").inc()
-        return _json({**told(accepted), "next": following}, 200 if accepted.duplicate else 201)
+        return _json({**told(accepted), "next": self._linked(following)}, 200 if accepted.duplicate else 201)
 
     async def post_heartbeat(self, request: Request) -> Response:
         """200 with what to do next."""
         scope, device_id = await self.reporter(request)
         report = read_report(request.headers, await _small_object(request))
         arrival = Arrival(scope, device_id, report.wake, correlation_id.get())
-        return _json({"next": await self._check_ins.do(arrival)}, 200)
+        return _json({"next": self._linked(await self._check_ins.do(arrival))}, 200)
+
+    def _linked(self, following: dict[str, Any]) -> dict[str, Any]:
+        """With a link to the firmware's bytes in place of their key."""
+        firmware = following["firmware"]
+        if firmware is None:
+            return following
+        told = {name: value for name, value in firmware.items() if name != "blobKey"}
+        told["url"] = self._services.blobs.signed_url(firmware["blobKey"], expires_in=_LINK_LIFETIME)
+        return {**following, "firmware": told}
 
     async def _check_in(self, arrivals: list[Arrival]) -> list[dict[str, Any] | Refusal]:
         async with transaction(self._services.database) as tx:

@@ -17,7 +17,7 @@ from domain.images.uploads import Accepted, Upload, new_upload
 from domain.kit.blobs import BlobStore, Staged
 from domain.kit.errors import Invalid, Refusal, Unavailable
 from server import metrics
-from server.routes.bodies import ImageBody
+from server.routes.bodies import ImageBody, staging
 from server.settings import Settings
 
 
@@ -64,7 +64,7 @@ class Intake:
             raise NotAnImage("CUT_OFF", "the connection ended in the middle") from None
 
     async def _store(self, headers: Mapping[str, str], body: ImageBody, read: Callable[[], C]) -> tuple[Upload, C]:
-        async with _staging(self._blobs.stage()) as staged:
+        async with staging(self._blobs.stage()) as staged:
             content_type = await _stream(body.chunks(), staged)
             claims = read()
             idempotency_key = _idempotency_key(headers)
@@ -113,16 +113,6 @@ def told(accepted: Accepted) -> dict[str, Any]:
 def unusable(error: NotAnImage) -> Invalid:
     """What the sender of such a file is told."""
     return Invalid(f"This cannot be used: {error.message}.", code=error.code)
-
-
-@asynccontextmanager
-async def _staging(staged: Staged) -> AsyncIterator[Staged]:
-    """Discards what was staged unless it was committed without an error."""
-    try:
-        yield staged
-    except BaseException:
-        await staged.discard()
-        raise
 
 
 async def _stream(chunks: AsyncIterator[bytes], staged: Staged) -> str:

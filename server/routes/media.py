@@ -1,7 +1,9 @@
 """`/media/…`: the bytes of folder storage, for whoever holds a signed link."""
 
 import asyncio
+import base64
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from domain.kit.transactions import transaction
 from server.routes.declared import Answer, Declaration, DeclaredRoute, Parameter
 from server.routes.files import RANGE_PROBLEMS, RANGES, FileAnswer
 
+_HASHED = re.compile(r"firmware/[^/]+/([0-9a-f]{64})\.bin")
 _TYPES = {".webp": "image/webp", ".avif": "image/avif", ".jpg": "image/jpeg", ".png": "image/png"}
 _OTHER = "application/octet-stream"
 _WAIT = 8.0  # seconds that somebody waits for a variant to be made
@@ -58,6 +61,8 @@ class MediaRoutes:
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cross-Origin-Resource-Policy": "cross-origin",
         }
+        if hashed := _HASHED.fullmatch(key):
+            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(hashed[1])).decode()}:"
         if is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         media_type = _TYPES.get(path.suffix, _OTHER)

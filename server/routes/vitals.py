@@ -61,6 +61,12 @@ def _claims(headers: Mapping[str, str], said: Mapping[str, Any]) -> tuple[dateti
     return _moment(said, "capturedAt"), _hash(said, content_digest)
 
 
+def declared_sha256(headers: Mapping[str, str]) -> str | None:
+    """The SHA-256, in hex, that the headers say of the body. Raises Invalid."""
+    given = {"sha256": headers.get("x-content-sha256")}
+    return _hash(given, headers.get("content-digest"))
+
+
 def _vitals(said: Mapping[str, Any]) -> Vitals:
     return Vitals(
         battery_v=_number(said, "batteryV"),

@@ -65,7 +65,7 @@ _OF_WAKES = {
 }
 _OF_PHOTOS = {
     "capturedAt": Word("x-captured-at", "When the photo was taken: as `deviceTime`.", _MOMENT),
-    "sha256": Word("x-content-sha256", "SHA-256 of the image in hex; checked when it is there.", _SHA256),
+    "sha256": Word("x-content-sha256", "SHA-256 of the file in hex; checked when it is there.", _SHA256),
 }
 WORDS = {**_OF_WAKES, **_OF_PHOTOS}
 """By the name in JSON: what may also come as a header."""
@@ -98,13 +98,17 @@ _CONFIG_VERSION = Parameter(
     name="X-Config-Version", where="header", description="The version of the config that it runs.", schema=_VERSION
 )
 REPORT_HEADERS = (*(word.parameter for word in _OF_WAKES.values()), _CONFIG_VERSION)
-PHOTO_CLAIMS = (
-    *(word.parameter for word in _OF_PHOTOS.values()),
+DIGEST_HEADERS = (
+    _OF_PHOTOS["sha256"].parameter,
     Parameter(
         name="Content-Digest",
         where="header",
         description="`sha-256=:<base64>:` of the body (RFC 9530); checked when the body is the file.",
     ),
+)
+PHOTO_CLAIMS = (
+    _OF_PHOTOS["capturedAt"].parameter,
+    *DIGEST_HEADERS,
     Parameter(
         name="Idempotency-Key",
         where="header",

@@ -25,6 +25,7 @@ from server.settings import load_settings
 from tests.configs.operations import new_mac, save, save_template
 from tests.contract.documents import graphql_schema
 from tests.device_commands.operations import RESTART, SEND
+from tests.firmware.operations import begun, uploaded
 from tests.support.api import Organisation
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -42,6 +43,9 @@ _LISTS = {
     "configs": (1, "query ($n: Int!) { configs(first: $n) { edges { cursor } nodes { id deviceName } } }"),
     "configTemplates": (1, "query ($n: Int!) { configTemplates(first: $n) { nodes { id name } } }"),
     "images": (1, "query ($n: Int!) { images(first: $n) { nodes { id perceptualHash } } }"),
+    "firmwares": (1, "query ($n: Int!) { firmwares(first: $n) { nodes { id warning } } }"),
+    "rollouts": (1, "query ($n: Int!) { rollouts(first: $n) { nodes { id status } } }"),
+    "auditLog": (1, "query ($n: Int!) { auditLog(first: $n) { nodes { id action before after } } }"),
     "events": (1, "query ($n: Int!) { events(first: $n) { nodes { id cursor data } } }"),
 }
 _RELATIONS = {
@@ -59,6 +63,21 @@ _RELATIONS = {
     ),
     ("Device", "images"): (2, "query ($n: Int!) { devices(first: $n) { nodes { images { nodes { id } } } } }"),
     ("Device", "commands"): (2, "query ($n: Int!) { devices(first: $n) { nodes { commands { nodes { id } } } } }"),
+    ("Device", "firmware_update"): (
+        4,
+        "query ($n: Int!) { devices(first: $n) { nodes { firmwareUpdate { state version rollout { id } } } } }",
+    ),
+    ("Rollout", "firmware"): (2, "query ($n: Int!) { rollouts(first: $n) { nodes { firmware { id } } } }"),
+    ("Rollout", "stages"): (1, "query ($n: Int!) { rollouts(first: $n) { nodes { stages { percent } } } }"),
+    ("Rollout", "progress"): (2, "query ($n: Int!) { rollouts(first: $n) { nodes { progress { offered } } } }"),
+    ("Rollout", "devices"): (
+        2,
+        "query ($n: Int!) { rollouts(first: $n) { nodes { devices { nodes { state } } } } }",
+    ),
+    ("RolloutDevice", "device"): (
+        3,
+        "query ($n: Int!) { rollouts(first: $n) { nodes { devices { nodes { device { id } } } } } }",
+    ),
     ("DeviceCommand", "device"): (
         3,
         "query ($n: Int!) { devices(first: $n) { nodes { commands { nodes { device { id } } } } } }",
@@ -99,6 +118,7 @@ _RELATIONS = {
     ("Image", "url"): (1, "query ($n: Int!) { images(first: $n) { nodes { url(variant: ORIGINAL) } } }"),
     ("Image", "device"): (2, "query ($n: Int!) { images(first: $n) { nodes { device { id } } } }"),
     ("User", "client"): (2, "query ($n: Int!) { users(first: $n) { nodes { client { id } } } }"),
+    ("AuditEntry", "actor"): (2, "query ($n: Int!) { auditLog(first: $n) { nodes { actor { name } } } }"),
     ("Event", "subject"): (
         2,
         'query ($n: Int!) { events(first: $n, filter: {types: ["device.registered"]}) '
@@ -114,9 +134,19 @@ _BOUNDED = {
     "DeviceSummary.status",
     "DeviceSummary.firmware",
     "DeviceSummary.labels",
+    "Rollout.stages",
     "SentDeviceCommands.results",
     "BulkDeviceResults.results",
     "BulkImageResults.results",
+    "DatabaseStats.tables",
+    "Diagnostics.checks",
+    "Diagnostics.disks",
+    "Diagnostics.settings",
+    "Diagnostics.warnings",
+    "Query.cacheStats",
+    "TableStats.partitions",
+    "Workers.processes",
+    "Workers.queues",
 }
 # Those of things that come one at a time, asked directly for one parent and for many.
 _SINGLE = {
@@ -194,6 +224,8 @@ async def full(stack: Stack, org: Organisation) -> Organisation:
             await save(org.operator, mac, {}, extends=template)
             for _ in range(2):
                 assert (await device.upload(photo())).status_code == 201
+        for number in range(_MANY):
+            await begun(org.operator, await uploaded(org.operator, version=f"2.{number}"))
         for _ in range(2 * _MANY):
             await ready.next()
     return org
@@ -301,5 +333,5 @@ async def test_the_subjects_of_mixed_events_take_one_statement_for_each_kind(
     document = "query ($n: Int!) { events(first: $n) { nodes { subjectKind subject { id } } } }"
     taken, data = await inside.statements(full.operator.token, document, 100)
     kinds = {event["subjectKind"] for event in data["events"]["nodes"]}
-    assert kinds == {"CLIENT", "USER", "DEVICE", "IMAGE", "CONFIG", "CONFIG_TEMPLATE"}
+    assert kinds == {"CLIENT", "USER", "DEVICE", "IMAGE", "FIRMWARE", "ROLLOUT", "CONFIG", "CONFIG_TEMPLATE"}
     assert taken == 1 + len(kinds)

@@ -9,17 +9,19 @@ from typing import Any
 from graphql import GraphQLEnumType, GraphQLInputObjectType
 
 import domain
+import domain.audit.queries
 import domain.configs.queries
 import domain.device_commands.queries
 import domain.devices.queries
 import domain.events.queries
+import domain.firmware.queries
 import domain.images.filters
 import domain.images.queries
 from schema import relation
 from tests.contract.documents import graphql_schema
 
 _DATA_ACCESS = {
-    *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "log", "sessions"),
+    *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "rollouts", "log", "sessions"),
     *("templates", "rules", "history", "arrivals", "variants", "settings", "scenes"),
 }
 _ACTS_WITHOUT_A_SCOPE = {
@@ -37,9 +39,12 @@ _ORDERS = {
 _FILTERS = {
     "DeviceCommandFilter": domain.device_commands.queries._CONDITIONS,
     "DeviceFilter": domain.devices.queries._CONDITIONS,
+    "FirmwareFilter": domain.firmware.queries.FIRMWARE_CONDITIONS,
+    "RolloutFilter": domain.firmware.queries.ROLLOUT_CONDITIONS,
     "ConfigFilter": domain.configs.queries._CONDITIONS,
     "ImageFilter": domain.images.filters.FILTERS,
     "EventFilter": domain.events.queries._CONDITIONS,
+    "AuditFilter": domain.audit.queries._CONDITIONS,
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.configs.operations import DELETE, SCHEMA, save, save_template
 from tests.contract.documents import id_arguments
 from tests.device_commands.operations import send
+from tests.firmware.operations import begun, uploaded
 from tests.support.api import Organisation, TestDevice
 from tests.support.live import Socket
 from tests.support.people import Person
@@ -25,6 +26,9 @@ _NESTED = "query ($id: ID!) { devices { nodes { images(filter: %s) { nodes { id 
 _SEND_MANY = """mutation ($id: ID!) { sendDeviceCommands(%s, command: {type: RESTART}) {
   queued results { deviceId code command { id } }
 } }"""
+_FIRMWARES = "query ($id: ID!) { firmwares(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
+_ROLLOUTS = "query ($id: ID!) { rollouts(filter: %s) { nodes { id } edges { node { id } } totalCount } }"
+_OWN_FIRMWARE = "the caller's own firmware"
 _BULK_UPDATE = """mutation ($id: ID!) { bulkUpdateDevices(%s, changes: {enabled: false}) {
   matched changed results { key error { code } }
 } }"""
@@ -34,6 +38,8 @@ _BULK_DEREGISTER = """mutation ($id: ID!) { bulkDeregisterDevices(%s) {
 _NONE_MATCHED = {"matched": 0, "changed": 0, "results": []}
 _NOT_FOUND = {"matched": 1, "changed": 0, "results": [{"key": None, "error": {"code": "NOT_FOUND"}}]}
 _REFUSED = {"NOT_FOUND"}
+
+_AUDIT = "query ($id: ID!) { auditLog(filter: %s) { nodes { id } totalCount } }"
 
 
 @dataclass(frozen=True)
@@ -149,12 +155,20 @@ _CASES = {
     ),
     "Query.image.id": _Case("image", None, "query ($id: ID!) { image(id: $id) { id } }"),
     "Query.deviceCommand.id": _Case("command", None, "query ($id: ID!) { deviceCommand(id: $id) { id } }"),
+    "Query.firmware.id": _Case("firmware", None, "query ($id: ID!) { firmware(id: $id) { id } }"),
+    "Query.rollout.id": _Case("rollout", None, "query ($id: ID!) { rollout(id: $id) { id } }"),
+    "Query.firmwares.filter.clientId": _Case("client", [], _FIRMWARES % "{clientId: $id}"),
+    "Query.rollouts.filter.clientId": _Case("client", [], _ROLLOUTS % "{clientId: $id}"),
+    "Query.rollouts.filter.firmwareId": _Case("in_use", [], _ROLLOUTS % "{firmwareId: $id}"),
     "Query.node.id": _Case("device", None, "query ($id: ID!) { node(id: $id) { id } }"),
     "Query.devices.filter.clientId": _Case("client", [], _DEVICES % "{clientId: $id}"),
     "Query.images.filter.clientId": _Case("client", [], _IMAGES % "{clientId: $id}"),
     "Query.images.filter.deviceId": _Case("device", [], _IMAGES % "{deviceId: $id}"),
     "Query.events.filter.clientId": _Case("client", [], _EVENTS % "{clientId: $id}"),
     "Query.events.filter.subjectIds": _Case("device", [], _EVENTS % "{subjectIds: [$id]}"),
+    "Query.auditLog.filter.clientId": _Case("client", [], _AUDIT % "{clientId: $id}"),
+    "Query.auditLog.filter.actorIds": _Case("operator", [], _AUDIT % "{actorIds: [$id]}"),
+    "Query.auditLog.filter.subjectIds": _Case("device", [], _AUDIT % "{subjectIds: [$id]}"),
     "Device.images.filter.clientId": _Case("client", [], _NESTED % "{clientId: $id}"),
     "Device.images.filter.deviceId": _Case("device", [], _NESTED % "{deviceId: $id}"),
     "Mutation.createUser.clientId": _Case(
@@ -212,6 +226,29 @@ _CASES = {
     "Mutation.cancelDeviceCommand.id": _Case(
         "command", "NOT_FOUND", "mutation ($id: ID!) { cancelDeviceCommand(id: $id) { id } }"
     ),
+    "Mutation.updateFirmware.id": _Case(
+        "firmware", "NOT_FOUND", 'mutation ($id: ID!) { updateFirmware(id: $id, note: "x") { id } }'
+    ),
+    "Mutation.deleteFirmware.id": _Case(
+        "firmware", "NOT_FOUND", "mutation ($id: ID!) { deleteFirmware(id: $id) { id } }"
+    ),
+    "Mutation.createRollout.rollout.firmwareId": _Case(
+        "firmware",
+        "NOT_FOUND",
+        "mutation ($id: ID!) { createRollout(rollout: {firmwareId: $id, all: true}) { id } }",
+    ),
+    "Mutation.createRollout.rollout.deviceIds": _Case(
+        "device",
+        "NOT_FOUND",
+        f'mutation ($id: ID!) {{ createRollout(rollout: {{firmwareId: "{_OWN_FIRMWARE}", deviceIds: [$id]}}) '
+        "{ id } }",
+    ),
+    **{
+        f"Mutation.{name}Rollout.id": _Case(
+            "rollout", "NOT_FOUND", f"mutation ($id: ID!) {{ {name}Rollout(id: $id) {{ id }} }}"
+        )
+        for name in ("pause", "resume", "cancel")
+    },
 }
 _LIVE_CASES = {
     "Subscription.configUpdates.ids": (
@@ -245,7 +282,11 @@ class _Things:
     device: str
     image: str
     user: str
+    operator: str
     command: str
+    firmware: str
+    in_use: str
+    rollout: str
     config: str
     template: str
     spare: str
@@ -257,13 +298,16 @@ class _Things:
         image_id = (await device.upload(photo())).json()["imageId"]
         user = await Person.made(org.admin, "VIEWER", org.id)
         command = await send(org.operator, device)
+        firmware, in_use = [await uploaded(org.operator, version=version) for version in ("2.0", "2.1")]
+        rollout = (await begun(org.operator, in_use))["id"]
         template, spare = [await save_template(org.operator, name, {}) for name in ("same", "spare")]
         config = await save(org.operator, _MAC, {}, extends="same")
         await save(org.operator, _DELETED, {})
         await org.operator.run(DELETE, mac=_DELETED)
         await org.operator.run(SCHEMA, schema={})
-        made = (config["id"], template["id"], spare["id"])
-        return cls(org.id, device.id, image_id, user.id, command["id"], *made, device)
+        made = (firmware, in_use, rollout, config["id"], template["id"], spare["id"])
+        operator = (await org.operator.run("{ viewer { user { id } } }"))["viewer"]["user"]["id"]
+        return cls(org.id, device.id, image_id, user.id, operator, command["id"], *made, device)
 
 
 @pytest.fixture
@@ -295,7 +339,10 @@ async def test_another_organisations_id_leads_nowhere(
     case = _CASES[place]
     await org.device()  # so that lists under one's own devices are asked at all
     before = await _inventory(other_org)
-    answer = (await org.operator.post(case.document, id=getattr(theirs, case.thing))).json()
+    document = case.document
+    if _OWN_FIRMWARE in document:
+        document = document.replace(_OWN_FIRMWARE, await uploaded(org.operator))
+    answer = (await org.operator.post(document, id=getattr(theirs, case.thing))).json()
     if isinstance(case.answer, str):
         assert answer["errors"][0]["extensions"]["code"] == case.answer
     else:
@@ -303,7 +350,7 @@ async def test_another_organisations_id_leads_nowhere(
         assert _is_answer(answer["data"], case.answer), answer
     if not isinstance(case.answer, set):  # results name what was asked for
         assert theirs.device not in str(answer.get("data")), answer
-    for thing in (theirs.command, theirs.image, other_org.name, "the-same-key"):
+    for thing in (theirs.command, theirs.firmware, theirs.rollout, theirs.image, other_org.name, "the-same-key"):
         assert thing not in str(answer.get("data")), answer
     assert await _inventory(other_org) == before
 
@@ -314,14 +361,15 @@ async def test_another_organisations_id_leads_nowhere(
 async def test_ones_own_id_leads_somewhere(org: Organisation, place: str) -> None:
     own, case = await _Things.of(org), _CASES[place]
     caller = org.admin if case.answer == "FORBIDDEN" else org.operator
-    data = await caller.run(case.document.replace("in@", f"{own.device}@"), id=getattr(own, case.thing))
+    document = case.document.replace("in@", f"{own.device}@").replace(_OWN_FIRMWARE, own.firmware)
+    data = await caller.run(document, id=getattr(own, case.thing))
     (value,) = data.values()
     assert value is not None
     if place.startswith("Query") and case.answer == []:
         assert value["totalCount"] > 0
 
 
-@pytest.mark.parametrize("kind", ["client", "device", "image", "user", "config", "template"])
+@pytest.mark.parametrize("kind", ["client", "device", "image", "user", "firmware", "rollout", "config", "template"])
 async def test_node_finds_ones_own_things_and_nobody_elses(org: Organisation, theirs: _Things, kind: str) -> None:
     own = await _Things.of(org)
     query = "query ($id: ID!) { node(id: $id) { id __typename } }"
@@ -405,6 +453,7 @@ async def _inventory(org: Organisation) -> Any:
         "{ clients { nodes { name token { prefix } } } users { nodes { id role } } "
         "devices { nodes { id name enabled token { prefix } commands { nodes { id status } } } } "
         "images { nodes { featured tags uses deletedAt } totalCount } "
+        "firmwares { nodes { id note } } rollouts { nodes { id status } } "
         "configs { nodes { id version content } totalCount } configTemplates { nodes { id version } } "
         "configSchema { schema updatedAt } }"
     )

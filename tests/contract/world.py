@@ -8,7 +8,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import httpx
 from domain.events.models import EventRow
 from domain.events.queries import events_onward
 from domain.kit.errors import Unauthenticated
-from domain.kit.scope import SYSTEM
+from domain.kit.scope import SYSTEM, Scope
 from domain.users.principals import ANONYMOUS, Principal, PrincipalKind
-from resolvers.context import Context, Services
+from resolvers.context import Context, Platform, Services
 from server.services import api_services
 from server.settings import load_settings
 from tests.configs.operations import DELETE as DELETE_CONFIG
@@ -30,6 +30,7 @@ from tests.contract.documents import graphql_schema
 from tests.contract.values import Samples
 from tests.device_commands.operations import CANCEL, send, wake
 from tests.devices.operations import DEREGISTER, UPDATE
+from tests.firmware.operations import PAUSE, begun, uploaded
 from tests.support.api import Api, Organisation, TestDevice
 from tests.support.log import eventually
 from tests.support.people import DELETE_USER, Person
@@ -43,9 +44,11 @@ _PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {
     commands(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ id }} }} }} }}
   byName: devices(first: 1, order: NAME_DESC) {_PAGE} bySeen: devices(first: 3, order: LAST_SEEN_AT_DESC) {_PAGE}
   images(first: 2) {_PAGE} byCapture: images(first: 1, order: CAPTURED_AT_ASC) {_PAGE}
+  firmwares(first: 1) {_PAGE} rollouts(first: 1) {{ __typename pageInfo {{ endCursor }}
+    nodes {{ devices(first: 1) {_PAGE} }} }}
   configs(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ versions(first: 1) {_PAGE} }} }}
   byDeviceName: configs(first: 1, order: DEVICE_NAME_DESC) {_PAGE} configTemplates(first: 1) {_PAGE}
-  events(first: 3) {_PAGE} clients(first: 1) {_PAGE} users(first: 1) {_PAGE} }}"""
+  events(first: 3) {_PAGE} auditLog(first: 2) {_PAGE} clients(first: 1) {_PAGE} users(first: 1) {_PAGE} }}"""
 _UNSETTLED = (
     "SELECT count(*) FROM (SELECT FROM outbox UNION ALL SELECT FROM images"
     " WHERE status NOT IN ('READY', 'REJECTED')) AS unsettled"
@@ -53,6 +56,31 @@ _UNSETTLED = (
 _MACS = ("00-00-00-00-00-01", "00-00-00-00-00-02", "00-00-00-00-00-03")
 _REJECTED = b"\xff\xd8\xff\xd9"  # a JPEG to whoever takes it, and no picture to whoever decodes it
 _HEADERS = {"X-Battery-V": "3.92", "X-Battery-Pct": "81.5", "X-RSSI": "-61", "X-Firmware": "1.4.2"}
+
+
+class _AskedOnce:
+    """The platform as it was when it was first asked: two executors are compared by what does not change."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._told: dict[str, Any] = {}
+
+    async def _once(self, name: str, *arguments: Any) -> Any:
+        if name not in self._told:
+            self._told[name] = await getattr(self._platform, name)(*arguments)
+        return self._told[name]
+
+    async def diagnostics(self, scope: Scope) -> Any:
+        return await self._once("diagnostics", scope)
+
+    async def database_stats(self, scope: Scope) -> Any:
+        return await self._once("database_stats", scope)
+
+    async def workers(self) -> Any:
+        return await self._once("workers")
+
+    async def cache_stats(self) -> Any:
+        return await self._once("cache_stats")
 
 
 @dataclass(frozen=True)
@@ -80,7 +108,8 @@ class World:
             await admin.run(DELETE_USER, id=gone.id)
             await _settled(stack.environment["QM_DATABASE_URL"])
             pages = [await api.run(_PAGES) for api in (org.operator, other.operator)]
-        async with api_services(_settings(stack, folder)) as services:
+        async with api_services(_settings(stack, folder)) as opened:
+            services = replace(opened, platform=_AskedOnce(opened.platform))
             tokens = {
                 "admin": admin.token,
                 "operator": org.operator.token,
@@ -119,10 +148,21 @@ async def _fleet(org: Organisation) -> list[TestDevice]:
     (told, _) = (await wake(busy))["commands"]
     await wake(busy, commands=[{"id": told["id"], "status": "FAILED", "message": "no room"}])
     await send(org.operator, failing, type="CUSTOM", name="blink", arguments={"ü": [1.5, None, {}]})
+    await _firmware(org, busy)
     await org.operator.run(UPDATE, id=disabled.id, changes={"enabled": False, "wakeIntervalSeconds": 60})
     await org.operator.run(DEREGISTER, id=gone.id)
     await _configs(org, busy)
     return devices
+
+
+async def _firmware(org: Organisation, busy: TestDevice) -> None:
+    """Artifacts for boards, and rollouts that nothing moves on any more."""
+    boards: list[tuple[str, dict[str, Any]]] = [("1.9", {}), ("2.0.0", {"board": "esp32-cam"}), ("2.0.0", {})]
+    for version, board in boards:
+        firmware = await uploaded(org.operator, version=version, **board)
+        rollout = await begun(org.operator, firmware, stages=[{"percent": 40, "minutes": 9_000}])
+        await wake(busy)
+    await org.operator.run(PAUSE, id=rollout["id"])
 
 
 async def _configs(org: Organisation, device: TestDevice) -> None:
@@ -143,6 +183,8 @@ async def _few(org: Organisation) -> list[TestDevice]:
     devices = [await org.device(key, name='ü "🛒" \u2028') for key in ("cam-busy", "cam-gone", "other:1.a_b")]
     for device in devices[:2]:
         assert (await device.upload(photo())).status_code == 201
+    for version in ("1.0", "2.0.0"):
+        await begun(org.operator, await uploaded(org.operator, version=version))
     return devices
 
 
@@ -204,6 +246,8 @@ def _samples(devices: list[TestDevice], events: Sequence[EventRow], pages: Any) 
         "first": [1, 2, 3, 5, 20, 100],
         "keys": keys,
         "types": list(dict.fromkeys(event.type for event in events)),
+        "versions": ["1.9", "2.0.0"],
+        "boards": ["esp32-cam", "none"],
         "search": ["cam", "shelf bus", "Shelf-gone cam"],
         "ids": [device.id for device in devices],
         "deviceId": [device.id for device in devices],

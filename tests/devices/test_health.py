@@ -45,6 +45,10 @@ async def reported(database: Any, org: Organisation, device: TestDevice, reports
             org.id,
             *report.values(),
         )
+        if "battery_pct" in report:
+            await database.execute(
+                "UPDATE devices SET battery_pct = $2 WHERE id = $1", device.id, report["battery_pct"]
+            )
 
 
 async def health(org: Organisation, device: TestDevice) -> dict[str, Any]:

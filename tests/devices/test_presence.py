@@ -14,7 +14,7 @@ import pytest
 from tests.faults.fleet import kill_child
 from tests.support.api import Organisation, TestDevice
 from tests.support.live import Socket
-from tests.support.log import eventually, logged
+from tests.support.log import logged
 from tests.support.stack import Stack
 
 _PRESENCE = """query ($filter: DeviceFilter, $first: Int! = 100) { devices(filter: $filter, first: $first) {
@@ -178,19 +178,3 @@ async def test_who_gives_no_sign_for_two_weeks_is_marked(org: Organisation, stac
     assert datetime.now(UTC) - datetime.fromisoformat(now["markedInactiveAt"]) < HOUR
     await device.heartbeat()
     assert (await org.viewer.run(marked, id=device.id))["device"] == {"status": "ACTIVE", "markedInactiveAt": None}
-
-
-async def test_old_months_of_telemetry_go_whole(org: Organisation, stack: Stack, database: Any) -> None:
-    await database.execute(
-        "CREATE TABLE device_telemetry_2001_01 PARTITION OF device_telemetry "
-        "FOR VALUES FROM ('2001-01-01') TO ('2001-02-01')"
-    )
-    await kill_child(stack, "relay")
-
-    async def dropped() -> bool:
-        return await database.fetchval("SELECT to_regclass('device_telemetry_2001_01') IS NULL") is True
-
-    await eventually(dropped, what="an old month's end")
-    events = await logged(org.admin, types=["retention.partition_dropped"])
-    assert events[-1]["data"]["partition"] == "device_telemetry_2001_01"
-    assert events[-1]["subjectKind"] == "SYSTEM"

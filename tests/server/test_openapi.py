@@ -94,7 +94,7 @@ def test_graphiql_is_described_only_where_it_is_served(stack_of: StackOf) -> Non
     assert "/health" in document["paths"]
 
 
-def fuzz(stack: Stack, token: str, folder: Path, config: str, *arguments: str) -> None:
+def fuzz(stack: Stack, token: str | None, folder: Path, config: str, *arguments: str) -> None:
     """Run schemathesis as its users do. Raises AssertionError with its report when it finds something."""
     settings = folder / "schemathesis.toml"
     settings.write_text(config)
@@ -127,6 +127,12 @@ async def test_schemathesis_finds_no_undocumented_answer_to_a_device(
     device = await open_org.device()
     config = f'[parameters]\n"path.key" = "{device.key}"\n'
     fuzz(open_stack, device.token, tmp_path, config, "--include-tag", "Devices", "--max-examples", "25")
+
+
+async def test_schemathesis_finds_no_undocumented_answer_to_who_brings_firmware(
+    open_stack: Stack, open_org: Organisation, tmp_path: Path
+) -> None:
+    fuzz(open_stack, open_org.operator.token, tmp_path, "", "--include-tag", "Firmware", "--max-examples", "25")
 
 
 async def test_schemathesis_finds_no_undocumented_answer_to_who_has_a_link(

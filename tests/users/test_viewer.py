@@ -6,16 +6,34 @@ from tests.support.api import Api, Organisation
 from tests.support.people import VIEWER
 
 _REGENERATE = "mutation ($id: ID!) { regenerateClientToken(id: $id) { token } }"
-_READING = {"account", "public", "clients:read", "devices:read", "images:read", "configs:read", "events:read"}
+_READING = {
+    "account",
+    "public",
+    "clients:read",
+    "devices:read",
+    "images:read",
+    "configs:read",
+    "firmware:read",
+    "events:read",
+}
 _OPERATING = _READING | {
-    *("devices:write", "devices:report", "configs:content", "configs:write", "clients:token", "users:read")
+    "audit:read",
+    *(
+        "devices:write",
+        "devices:report",
+        "configs:content",
+        "configs:write",
+        "firmware:write",
+        "clients:token",
+        "users:read",
+    ),
 }
 
 
 async def test_an_admin_is_of_no_client_and_may_do_everything(admin: Api) -> None:
     viewer = (await admin.run(VIEWER))["viewer"]
     assert (viewer["kind"], viewer["role"], viewer["client"], viewer["device"]) == ("USER", "ADMIN", None, None)
-    assert set(viewer["permissions"]) == _OPERATING | {"clients:write", "users:write"}
+    assert set(viewer["permissions"]) == _OPERATING | {"clients:write", "users:write", "platform:read"}
     assert viewer["user"]["email"] == "admin@example.com"
 
 
@@ -38,7 +56,7 @@ async def test_a_client_token_is_its_client(org: Organisation) -> None:
     assert viewer == {
         "kind": "CLIENT",
         "role": None,
-        "permissions": sorted(_OPERATING - {"clients:token", "users:read"}),
+        "permissions": sorted(_OPERATING - {"clients:token", "users:read", "audit:read"}),
         "user": None,
         "client": {"id": org.id, "name": org.name},
         "device": None,
