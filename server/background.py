@@ -28,6 +28,7 @@ from server.process import (
 )
 from server.settings import Settings
 from workers.broker import GENERATION, make_broker
+from workers.memory import give_back_early
 from workers.process import WorkerParts
 from workers.relay import Relay
 from workers.run import run_worker
@@ -51,6 +52,7 @@ def run_worker_process(settings: Settings, stop: threading.Event) -> None:
     import workers.actors  # noqa: F401, PLC0415 - they register with the broker that is set by now
 
     broker.at_once = {GENERATION: settings.generations_at_once}
+    give_back_early()
     Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
     # Twice as many threads as may decode at once: while some decode, others wait for disk and database. And one for
     # each picture that is waited for.

@@ -21,8 +21,8 @@ Code = Literal["UNSUPPORTED_FORMAT", "TRUNCATED", "CORRUPT", "TOO_MANY_PIXELS", 
 # Far above the upload limit: it guards a worker against a blob that did not come through the upload.
 MAX_FILE_BYTES = 64_000_000
 # What decoding alone may allocate, so that a worker stays under 400 MB, interpreter and file included.
-MAX_DECODE_BYTES = 330_000_000
-# Larger pictures are halved. Encoding takes 10 bytes a pixel in all: 50 megapixels would take 500 MB.
+MAX_DECODE_BYTES = 300_000_000
+# Larger pictures are halved. Encoding takes 12 bytes a pixel in all: 50 megapixels would take 600 MB.
 DISPLAY_MAX_PIXELS = 24_000_000
 # The WebP format's own limit.
 DISPLAY_MAX_SIDE = 16_383
@@ -177,13 +177,13 @@ def _check_size(structure: formats.Structure, max_pixels: int) -> None:
 def _memory(structure: formats.Structure) -> int:
     """About the most bytes that the work on a picture takes at once."""
     pixels = structure.width * structure.height
-    encoding = 10 * min(pixels, DISPLAY_MAX_PIXELS)
+    encoding = 12 * min(pixels, DISPLAY_MAX_PIXELS)
     return max(pixels * _decoding_cost(structure), encoding) + 2 * len(structure.pixels)
 
 
 def _decoding_cost(structure: formats.Structure) -> int:
-    """Bytes per pixel that Pillow holds at once while it decodes, as measured. It lets through 18 megapixels
-    of WebP, 33 of progressive JPEG, and the caller's limit of anything else."""
+    """Bytes per pixel that Pillow holds at once while it decodes, as measured. It lets through 16 megapixels
+    of WebP, 30 of progressive JPEG, and the caller's limit of anything else."""
     if structure.content_type == "image/webp":
         return 18  # two canvases of the animation decoder, its output, the image
     if structure.progressive:
