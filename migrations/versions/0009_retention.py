@@ -7,8 +7,8 @@ from alembic import op
 
 from domain.kit.tables import Id, Json
 
-revision: str = "0010"
-down_revision: str | None = "0009"
+revision: str = "0009"
+down_revision: str | None = "0008"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 
 from domain.kit.tables import Id
 
-revision: str = "0008"
+revision: str = "0007"
 down_revision: str | None = "0006"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
