@@ -33,9 +33,9 @@ from domain.retention.runs import (
     claim_run,
     end_cleanup,
     get_on,
-    may_take_blobs,
     say_found,
 )
+from domain.storage.backups import may_take_blobs
 from workers.broker import CLEANUPS
 from workers.log_cleanup import clean_logs
 from workers.process import parts, wait_for

@@ -115,9 +115,6 @@ _RESEND = Statement(
 )
 
 
-BACKUP_LOCK = 5_704_911_303
-"""The advisory lock of a backup that holds blobs, too. Who takes blobs away shares it while it does."""
-_NOT_HELD = Statement(select(func.pg_try_advisory_xact_lock_shared(bindparam("lock", type_=BigInteger))))
 _PATIENT = Statement(text("SET LOCAL statement_timeout = '120s'"))
 
 
@@ -126,12 +123,6 @@ _FORGET = Statement(delete(cleanup_runs).where(_r.ended_at < func.now() - bindpa
 
 class Lost(Exception):
     """Another worker has this run now, or it has ended."""
-
-
-async def may_take_blobs(tx: Transaction, scope: Scope) -> bool:
-    """Whether no backup is at the blobs, nor begins before this transaction ends."""
-    free: bool = await tx.value(_NOT_HELD, lock=BACKUP_LOCK)
-    return free
 
 
 async def be_patient(tx: Transaction, scope: Scope) -> None:

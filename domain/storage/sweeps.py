@@ -17,6 +17,7 @@ from domain.kit.scope import SYSTEM_ID, Scope
 from domain.kit.sql import Statement, insertion
 from domain.kit.tables import Json
 from domain.kit.transactions import Transaction
+from domain.storage.backups import may_take_blobs
 from domain.storage.comparison import Comparison
 from domain.storage.models import ACTIVE, SweepRow, SweepStatus, storage_sweeps
 from domain.storage.queries import names_of, platform_only
@@ -24,8 +25,6 @@ from domain.storage.queries import names_of, platform_only
 SWEEP_STORAGE = "sweep_storage"
 MAX_ATTEMPTS = 3
 MAX_SHARE = 0.1
-BACKUP_LOCK = 5_704_911_303
-"""The advisory lock of a backup that holds blobs, too. Who takes blobs away shares it while it looks."""
 _LEASE = text("interval '90 seconds'")
 
 _s = storage_sweeps.c
@@ -111,7 +110,6 @@ _DUE = Statement(
         & ~select(_s.id).where(ACTIVE).exists()
     )
 )
-_MAY_TAKE = Statement(select(func.pg_try_advisory_xact_lock_shared(bindparam("lock", type_=BigInteger))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +200,7 @@ async def say_found(tx: Transaction, scope: Scope, sweep: SweepRow, found: Compa
 
 async def orphans_among(tx: Transaction, scope: Scope, keys: list[str]) -> list[str] | None:
     """Those of the keys that still no row names; None while a backup holds all blobs."""
-    if not await tx.value(_MAY_TAKE, lock=BACKUP_LOCK):
+    if not await may_take_blobs(tx, scope):
         return None
     named = await names_of(tx, scope, keys)
     return [key for key in keys if key not in named]

@@ -17,7 +17,7 @@ import orjson
 
 from domain.kit.blobs import BlobInfo, BlobStore
 from domain.kit.errors import Conflict, NotFound, Unavailable
-from domain.retention.runs import BACKUP_LOCK
+from domain.storage.backups import BACKUP_LOCK
 from server import VERSION
 from server.backups.contents import (
     BLOBS,

@@ -23,7 +23,7 @@ from tests.contract.documents import graphql_schema
 
 _DATA_ACCESS = {
     *("queries", "commands", "jobs", "bulk", "wakes", "exchange", "uploads", "rollouts", "log", "sessions"),
-    *("templates", "rules", "history", "arrivals", "variants", "settings", "scenes", "sweeps", "repair"),
+    *("templates", "rules", "history", "arrivals", "variants", "settings", "scenes", "sweeps", "repair", "backups"),
     *("runs", "cleanups", "logs", "images"),
 }
 _ACTS_WITHOUT_A_SCOPE = {

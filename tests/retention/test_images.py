@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from domain.retention.runs import BACKUP_LOCK
+from domain.storage.backups import BACKUP_LOCK
 from tests.conftest import StackOf
 from tests.retention.operations import (
     CLEANUP,
