@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from domain.kit.transactions import Transaction
 from domain.local_storage import commands
 from domain.local_storage.commands import Arrival, Imported, ImportOutcome
 from domain.local_storage.dump import Limits, Picture, Unread, read_dump
+from domain.retention.queries import scene_lifetime
 from domain.scenes.queries import scenes_by_ids
 from domain.users.principals import Permission, Principal
 from resolvers.context import Info, Services
@@ -61,10 +62,11 @@ async def take_over(
     new = [one for one in arriving if one.sha256 not in known]
     await _store(services.blobs, new)
     async with transaction() as tx:
+        lifetime = await scene_lifetime(tx, scope, owner, services.retention)
         results = await commands.import_pictures(
             tx,
             scope,
-            services.generation,
+            replace(services.generation, scene_lifetime=lifetime),
             found,
             new,
             uploaded_by=f"{principal.kind.value}:{principal.id}",

@@ -1,9 +1,12 @@
 """The scene cache: root operations."""
 
+from dataclasses import replace
+
 import strawberry
 
 from domain.generation.models import ImageShape
 from domain.kit.errors import NotFound
+from domain.retention.queries import scene_lifetime
 from domain.scenes import commands, queries
 from domain.scenes.models import SceneRow
 from domain.users.principals import Permission
@@ -41,17 +44,18 @@ class SceneMutation:
     ) -> GeneratedScene:
         """A scene from the cache (HIT), or a new one whose picture is being made (MISS).
 
-        It is kept for 7 days. Of requests for the same at the same time one is a MISS. At most 5 misses a minute
-        (`THROTTLED`); prompts as for `generateImage`.
+        It is kept as long as the client's policy says: 7 days, unless changed. Of requests for the same at the same
+        time one is a MISS. At most 5 misses a minute (`THROTTLED`); prompts as for `generateImage`.
         """
         ctx, policy = info.context, info.context.services.generation
         owner, checked = ctx.scope.owner(client_id), policy.checked_prompt(prompt)
         if not await queries.is_cached(ctx.db, ctx.scope, owner, policy.scene_key(checked, shape)):
             await throttle(ctx, policy.scenes_limit)
         async with ctx.transaction() as tx:
-            answer = await commands.request_scene(
-                tx, ctx.scope, policy, prompt=prompt, shape=shape, client_id=client_id
+            kept = replace(
+                policy, scene_lifetime=await scene_lifetime(tx, ctx.scope, owner, info.context.services.retention)
             )
+            answer = await commands.request_scene(tx, ctx.scope, kept, prompt=prompt, shape=shape, client_id=owner)
         row = (await queries.scenes_by_ids(ctx.db, ctx.scope, [answer.scene_id]))[0]
         if row is None:
             raise NotFound("There is no such scene any more.", sceneId=answer.scene_id)

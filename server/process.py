@@ -91,6 +91,7 @@ def retention_defaults(settings: Settings) -> RetentionDefaults:
         RetentionKind.DELETED_IMAGES: settings.deleted_image_retention_days,
         RetentionKind.TELEMETRY: settings.telemetry_kept_days,
         RetentionKind.EVENTS: settings.events_kept_days,
+        RetentionKind.SCENES: settings.scene_days,
     }
     rules: dict[str, Rule] = {
         kind: Rule(kind.lower() not in settings.kept_for_ever, kept) for kind, kept in days.items()

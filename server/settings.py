@@ -109,10 +109,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="Events, thus the audit log, too, older than this go, month by month.",
     )
-    kept_for_ever: Annotated[list[Literal["images", "deleted_images", "telemetry", "events"]], NoDecode] = Field(
+    kept_for_ever: Annotated[
+        list[Literal["images", "deleted_images", "telemetry", "events", "scenes"]], NoDecode
+    ] = Field(
         [],
         description="What stays where no policy of a client says otherwise, separated by commas: `images`, "
-        "`deleted_images`, `telemetry`, `events`.",
+        "`deleted_images`, `telemetry`, `events`, `scenes`.",
     )
     cleanup_max_share: float = Field(
         0.5, gt=0, le=1, description="A cleanup that would take more than this share of what is there stops."

@@ -23,6 +23,7 @@ LEAST_DAYS: Mapping[RetentionKind, int] = {
     # Health looks back over weeks; subscribers resume and operators look into the past.
     RetentionKind.TELEMETRY: 31,
     RetentionKind.EVENTS: 31,
+    RetentionKind.SCENES: 1,
 }
 
 _p = retention_policies.c

@@ -25,12 +25,15 @@ from domain.kit.tables import NOW, Id, Json, Moment, client_column, id_column, m
 
 
 class RetentionKind(StrEnum):
-    """What is kept for a time. IMAGES counts from arrival, DELETED_IMAGES from when somebody deleted them."""
+    """What is kept for a time. IMAGES counts from arrival, DELETED_IMAGES from when somebody deleted them, SCENES
+    from when they were made: a change holds for those that are made from then on.
+    """
 
     IMAGES = "IMAGES"
     DELETED_IMAGES = "DELETED_IMAGES"
     TELEMETRY = "TELEMETRY"
     EVENTS = "EVENTS"
+    SCENES = "SCENES"
 
 
 class CleanupKind(StrEnum):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +37,7 @@ class PolicyRow(Row):
     updated_at: datetime
 
 
+_FOR_EVER = 36_500  # days
 _p = retention_policies.c
 _POLICIES = Statement(select(retention_policies).where(_p.client_id == bindparam("client", type_=Id)), PolicyRow)
 _OF_ALL = Statement(
@@ -63,6 +64,12 @@ async def rules_of(
             raise NotFound("There is no such client.", clientId=client_id)
         said = {row.kind: row for row in await db.all(_POLICIES, client=client_id)}
     return [_rule(kind, said.get(kind), defaults) for kind in RetentionKind]
+
+
+async def scene_lifetime(db: Runner, scope: Scope, client_id: str, defaults: RetentionDefaults) -> timedelta:
+    """For how long a client's scenes are kept; for ever is a hundred years. Raises NotFound."""
+    (rule,) = [one for one in await rules_of(db, scope, client_id, defaults) if one.kind is RetentionKind.SCENES]
+    return timedelta(days=rule.keep_days if rule.enabled else _FOR_EVER)
 
 
 async def days_kept_everywhere(

@@ -45,7 +45,8 @@ def upgrade() -> None:
         sa.Column("keep_days", sa.Integer()),
         sa.Column("updated_at", moment, server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
-            "kind IN ('IMAGES', 'DELETED_IMAGES', 'TELEMETRY', 'EVENTS')", name=op.f("ck_retention_policies_kind")
+            "kind IN ('IMAGES', 'DELETED_IMAGES', 'TELEMETRY', 'EVENTS', 'SCENES')",
+            name=op.f("ck_retention_policies_kind"),
         ),
         sa.CheckConstraint("keep_days > 0", name=op.f("ck_retention_policies_keep_days")),
         sa.ForeignKeyConstraint(["client_id"], ["clients.id"], name=op.f("fk_retention_policies_client_id")),

@@ -25,6 +25,7 @@ from tests.generation.operations import (
 )
 from tests.generation.provider import Reply
 from tests.generation.test_gemini import blocked, drawn
+from tests.retention.operations import change
 from tests.support.api import Api, Organisation
 from tests.support.log import logged
 from tests.support.sql import execute
@@ -74,6 +75,18 @@ async def test_it_lasts_a_week_and_no_longer(stack: Stack, org: Organisation) ->
     assert (cache, again["id"], again["misses"]) == ("MISS", first["id"], 2)
     assert again["image"]["id"] != first["image"]["id"]
     assert (await scene(org.operator, "a cave"))[0] == "HIT"
+
+
+async def test_a_clients_policy_says_how_long_it_lasts(org: Organisation) -> None:
+    async def days(prompt: str) -> timedelta:
+        _, found = await made(org.operator, prompt)
+        return datetime.fromisoformat(found["expiresAt"]) - datetime.fromisoformat(found["createdAt"])
+
+    await change(org.operator, "SCENES", keepDays=3)
+    assert timedelta(days=2.9) < await days("a well") < timedelta(days=3.1)
+    await change(org.operator, "SCENES", enabled=False)
+    assert await days("a tower") > timedelta(days=36_000)
+    assert (await scene(org.operator, "a tower"))[0] == "HIT"
 
 
 async def test_of_simultaneous_requests_one_generates(org: Organisation) -> None:

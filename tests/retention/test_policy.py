@@ -15,6 +15,7 @@ _DEFAULTS = {
     "DELETED_IMAGES": (True, 7),
     "TELEMETRY": (True, 400),
     "EVENTS": (True, 400),
+    "SCENES": (True, 7),
 }
 
 
@@ -113,4 +114,5 @@ async def test_settings_are_the_defaults(own_stack: Stack) -> None:
         "DELETED_IMAGES": (False, 7),
         "TELEMETRY": (False, 400),
         "EVENTS": (True, 60),
+        "SCENES": (True, 7),
     }
