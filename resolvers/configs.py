@@ -14,7 +14,7 @@ from domain.kit.errors import Denied, Invalid, NotFound
 from domain.kit.paging import Page, page_size
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import columns_of, operation
+from resolvers.operation import operation, wanted_of
 from schema.configs import (
     Config,
     ConfigDiff,
@@ -54,7 +54,7 @@ class ConfigQuery:
             order=order.name,
             first=page_size(first),
             after=after,
-            columns=columns_of(info),
+            wanted=wanted_of(info),
             **(vars(filter) if filter else {}),
         )
 

@@ -11,6 +11,7 @@ from domain.device_commands.models import DeviceCommandRow
 from domain.devices.models import DeviceRow
 from domain.kit.errors import NotFound
 from domain.kit.paging import Page, page_size
+from domain.kit.written import EVERYTHING, Wanted
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
 from resolvers.operation import operation
@@ -110,7 +111,7 @@ async def commands_of(
     filter: DeviceCommandFilter | None,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
 ) -> list[Page[DeviceCommandRow]]:
     filters = {
         name: None if values is None else [value.value for value in values]
@@ -122,6 +123,6 @@ async def commands_of(
         [device["id"] for device in devices],
         first=page_size(first),
         after=after,
-        columns=columns,
+        wanted=wanted,
         **filters,
     )

@@ -20,7 +20,7 @@ from domain.kit.errors import Invalid, NotFound
 from domain.kit.paging import Page, page_size
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import columns_of, operation
+from resolvers.operation import operation, wanted_of
 from schema.device_commands import DeviceCommand
 from schema.device_health import DeviceSummary
 from schema.devices import Device, DeviceChanges, DeviceFilter, DeviceOrder, DeviceWithToken, NewDevice
@@ -53,7 +53,7 @@ class DeviceQuery:
             order=order.name,
             first=page_size(first),
             after=after,
-            columns=columns_of(info),
+            wanted=wanted_of(info),
             **filters_of(filter),
         )
 
@@ -74,7 +74,7 @@ class DeviceQuery:
             raise Invalid("Give either `id` or `key`.")
         if key is not None:
             return await queries.device_by_key(ctx.db, ctx.scope, key, client_id)
-        return (await queries.devices_by_ids(ctx.db, ctx.scope, [str(id)]))[0]
+        return await queries.device_by_id(ctx.db, ctx.scope, str(id), wanted_of(info))
 
     @operation(Permission.DEVICES_READ, DeviceSummary)
     async def device_summary(self, info: Info, client_id: strawberry.ID | None = None) -> summary.DeviceSummary:

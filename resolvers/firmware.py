@@ -10,9 +10,10 @@ from domain.firmware import commands, queries, rollouts
 from domain.firmware.models import FirmwareRow, RolloutDeviceRow, RolloutRow, UpdateState
 from domain.kit.errors import NotFound
 from domain.kit.paging import Page, page_size
+from domain.kit.written import EVERYTHING, Wanted
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import columns_of, operation
+from resolvers.operation import operation, wanted_of
 from schema.devices import Device
 from schema.firmware import (
     Firmware,
@@ -38,7 +39,7 @@ class FirmwareQuery:
         """The artifacts that the caller may see, the newest first. `first` is at most 100."""
         ctx = info.context
         return await queries.list_firmwares(
-            ctx.db, ctx.scope, first=page_size(first), after=after, columns=columns_of(info), **_given(filter)
+            ctx.db, ctx.scope, first=page_size(first), after=after, wanted=wanted_of(info), **_given(filter)
         )
 
     @operation(Permission.FIRMWARE_READ, Firmware | None)
@@ -56,7 +57,7 @@ class FirmwareQuery:
         if filters.get("statuses") is not None:
             filters["statuses"] = [status.value for status in filters["statuses"]]
         return await queries.list_rollouts(
-            ctx.db, ctx.scope, first=page_size(first), after=after, columns=columns_of(info), **filters
+            ctx.db, ctx.scope, first=page_size(first), after=after, wanted=wanted_of(info), **filters
         )
 
     @operation(Permission.FIRMWARE_READ, Rollout | None)
@@ -167,7 +168,7 @@ async def devices_of(
     state: UpdateState | None,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
 ) -> list[Page[RolloutDeviceRow]]:
     return await queries.devices_of_rollouts(
         ctx.db,
@@ -176,7 +177,7 @@ async def devices_of(
         state=None if state is None else state.value,
         first=page_size(first),
         after=after,
-        columns=columns,
+        wanted=wanted,
     )
 
 

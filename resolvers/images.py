@@ -11,9 +11,10 @@ from domain.images.models import ImageRow
 from domain.images.settings import ImageSettings, settings_of
 from domain.images.variants import VariantName, variant_key
 from domain.kit.paging import Page, page_size
+from domain.kit.written import EVERYTHING, Wanted
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
-from resolvers.operation import columns_of, operation
+from resolvers.operation import operation, wanted_of
 from schema.devices import Device
 from schema.images import Image, ImageFilter, ImageFormat, ImageOrder, ImageVariant
 from schema.pages import Connection
@@ -46,14 +47,14 @@ class ImageQuery:
             order=order.name,
             first=page_size(first),
             after=after,
-            columns=columns_of(info),
+            wanted=wanted_of(info),
             **_filters(filter),
         )
 
     @operation(Permission.IMAGES_READ, Image | None)
     async def image(self, info: Info, id: strawberry.ID) -> ImageRow | None:
         """One image, also a deleted one; null when there is none that the caller may see."""
-        return (await queries.images_by_ids(info.context.db, info.context.scope, [id]))[0]
+        return await queries.image_by_id(info.context.db, info.context.scope, id, wanted_of(info))
 
 
 @answers(Device, "images", reads=["id"])
@@ -65,7 +66,7 @@ async def images_of(
     order: ImageOrder,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
 ) -> list[Page[ImageRow]]:
     return await queries.images_of_devices(
         ctx.db,
@@ -74,7 +75,7 @@ async def images_of(
         order=order.name,
         first=page_size(first),
         after=after,
-        columns=columns,
+        wanted=wanted,
         **_filters(filter),
     )
 

@@ -11,6 +11,7 @@ import strawberry
 from strawberry.extensions import FieldExtension
 from strawberry.types.field import StrawberryField
 
+from domain.kit.written import EVERYTHING, Wanted
 from domain.users.principals import Permission
 
 PERMISSION = "permission"
@@ -61,9 +62,10 @@ def _description(function: Callable[..., Any], permission: Permission) -> str:
     return f"{doc}\n\nNeeds `{permission.value}`."
 
 
-def columns_of(info: Any) -> frozenset[str] | None:
-    """What is read of the rows that an operation returns; None, as always in stock execution, for everything."""
-    return getattr(info, "columns", None)
+def wanted_of(info: Any) -> Wanted:
+    """What is read of what an operation returns; everything where that is unknown, as in stock execution."""
+    wanted: Wanted = getattr(info, "wanted", EVERYTHING)
+    return wanted
 
 
 class _Demand(FieldExtension):

@@ -9,7 +9,7 @@ from schema.pages import Connection
 from schema.relation import answers
 
 
-@answers(Connection, "total_count")
+@answers(Connection, "total_count", reads=["count"])
 async def total_counts(ctx: Context, pages: Sequence[Page[Any]]) -> list[int]:
     """Each list's length. Pages of one list under several parents are counted by one statement."""
     parents: dict[Any, dict[str | None, None]] = {}

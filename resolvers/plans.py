@@ -23,6 +23,7 @@ from domain.events.interest import Interest
 from domain.firmware.models import FirmwareRow, RolloutRow
 from domain.images.models import ImageRow
 from domain.kit.paging import MAX_PAGE
+from domain.kit.written import EVERYTHING, Wanted
 from domain.users.models import UserRow
 from resolvers.context import Context
 from resolvers.operation import permission_of
@@ -45,10 +46,10 @@ _NODES: dict[type, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Info:
-    """As much of Strawberry's `Info` as root operations use; `columns` is what is read of the rows they return."""
+    """As much of Strawberry's `Info` as root operations use; `wanted` is what is read of what they return."""
 
     context: Context
-    columns: frozenset[str] | None = None
+    wanted: Wanted = EVERYTHING
 
 
 def attach_hints(schema: strawberry.Schema) -> None:
@@ -82,7 +83,7 @@ def _hint(schema: strawberry.Schema, field: GraphQLField) -> Hint:
     convert = _converter(schema, declared, field) if declared.arguments else None
     if (answer := batch_of(declared)) is not None:
         batch, reads = answer
-        return Relation(batch, convert, reads, projects="columns" in inspect.signature(batch).parameters)
+        return Relation(batch, convert, reads, projects="wanted" in inspect.signature(batch).parameters)
     function: Any = declared.base_resolver.wrapped_func
     if permission_of(declared) is not None:
         return Root(_root(declared, function), convert, projects=True)
@@ -120,9 +121,9 @@ def _root(declared: StrawberryField, function: Callable[..., Awaitable[Any]]) ->
     permission = permission_of(declared)
     assert permission is not None
 
-    async def call(context: Context, columns: frozenset[str] | None = None, **arguments: Any) -> Any:
+    async def call(context: Context, wanted: Wanted = EVERYTHING, **arguments: Any) -> Any:
         context.principal.demand(permission)
-        return await function(None, info=_Info(context, columns), **arguments)
+        return await function(None, info=_Info(context, wanted), **arguments)
 
     return call
 

@@ -37,7 +37,7 @@ def answers(owner: type, name: str, reads: Sequence[str] | None = None) -> Calla
     """Declare that the decorated batch resolver answers the relation `name` of the type `owner`.
 
     `reads` are the attributes of the parents that it reads, where that is known: others are not fetched then. A
-    batch resolver that takes `columns` is told in the same way what is read of the rows that it returns.
+    batch resolver that takes `wanted` is told in the same way what is read of what it returns.
     """
 
     def register(batch: Batch) -> Batch:

@@ -47,9 +47,10 @@ def create_app() -> Starlette:
     settings = load_settings()
     configure_logs(level=settings.log_level, format=settings.log_format, process="api")
     telemetry.start(settings, "api")
+    direct: dict[str, Route] = {}
     return Starlette(
-        lifespan=_lifespan(settings),
-        middleware=[Middleware(Edge), *_cors(settings)],
+        lifespan=_lifespan(settings, direct),
+        middleware=[Middleware(Edge, direct), *_cors(settings)],
         exception_handlers={
             Refusal: _problem,
             HttpProblem: _problem,
@@ -59,7 +60,7 @@ def create_app() -> Starlette:
     )
 
 
-def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
+def _lifespan(settings: Settings, direct: dict[str, Route]):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with api_services(settings) as services:
@@ -72,8 +73,11 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
             make_context = partial(new_context, services)
             socket = WebSocketEndpoint(executor, fanout, connections, settings, make_context)
             graphql = GraphQLEndpoint(settings, services, executor, fanout, connections, socket)
+            route = Route("/graphql", graphql, methods=None)
+            if not settings.allowed_origins:  # of which the middleware would have to tell browsers
+                direct["/graphql"] = route
             app.router.routes += [
-                Route("/graphql", graphql, methods=None),
+                route,
                 WebSocketRoute("/graphql", graphql),
                 *DocumentationRoutes(_rest_routes(settings, services, health, fanout)).every,
             ]

@@ -2,9 +2,10 @@
 
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -12,6 +13,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from domain.kit.correlation import correlation_id
 from server import telemetry
+from server.soon import soon
 
 # Frames' local variables hold tokens, passwords and keys: they never reach a log.
 _tracebacks = structlog.processors.ExceptionRenderer(
@@ -51,7 +53,7 @@ def configure_logs(*, level: str, format: str, process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler()
+    handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -65,6 +67,30 @@ def configure_logs(*, level: str, format: str, process: str) -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes the lines of requests that wait before any other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _write_lines()
+        super().emit(record)
+
+
+_lines: deque[bytes] = deque()
+
+
+def _write_lines() -> None:
+    """Write the lines of requests that wait, in one piece. May be called by any thread."""
+    lines = []
+    while _lines:
+        try:
+            lines.append(_lines.popleft())
+        except IndexError:  # another thread has it
+            break
+    if lines:
+        sys.stderr.write(b"".join(lines).decode())
+        sys.stderr.flush()
 
 
 def _ignored(*_: object) -> None:
@@ -85,7 +111,6 @@ def _request_writer(*, level: str, console: bool, process: str) -> Callable[[str
         return _ignored
     if console:
         return lambda method, path, status, ms: _log.info("request", method=method, path=path, status=status, ms=ms)
-    stream = sys.stderr
 
     def write(method: str, path: str, status: int, ms: float) -> None:
         # The same line as by structlog, in a tenth of its time: there is one for each request.
@@ -100,8 +125,8 @@ def _request_writer(*, level: str, console: bool, process: str) -> Callable[[str
             "level": "info",
             "timestamp": datetime.now(UTC),
         }
-        stream.write(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE).decode())
-        stream.flush()
+        _lines.append(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+        soon(_write_lines)
 
     return write
 

@@ -1,10 +1,13 @@
 """What Prometheus is told. Right with several processes: each writes to files that `/metrics` adds up.
 
+Requests, operations and documents are so many that they are summed up first, and the sums told soon (`soon.py`).
+
 Importing `prometheus_client` fixes where those files are, so `server/cli.py` sets PROMETHEUS_MULTIPROC_DIR
 before it imports anything that imports this.
 """
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from domain.events.log import BacklogRow
+from server.soon import finish, soon
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _MOST_NAMES = 200
@@ -70,17 +74,67 @@ pool = Gauge(
 _names: set[str] = set()
 
 
+class Tally:
+    """The sum of what a counter will be told."""
+
+    __slots__ = ("_counter", "_sum")
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._sum = 0
+
+    def inc(self) -> None:
+        if not self._sum:
+            soon(self._tell)
+        self._sum += 1
+
+    def _tell(self) -> None:
+        told, self._sum = self._sum, 0
+        self._counter.inc(told)
+
+
+class Times:
+    """The sums of what a histogram will be told. Each second is an event's; its bounds are `_FAST`."""
+
+    __slots__ = ("_buckets", "_counts", "_seconds", "_sum")
+
+    def __init__(self, histogram: Histogram) -> None:
+        # The library counts one observation at a time, each with two locks. These are what it counts in.
+        self._sum, self._buckets = histogram._sum, histogram._buckets
+        self._counts = [0] * len(self._buckets)
+        self._seconds = 0.0
+
+    def observe(self, seconds: float) -> None:
+        soon(self._tell)
+        self._counts[bisect_left(_FAST, seconds)] += 1
+        self._seconds += seconds
+
+    def _tell(self) -> None:
+        self._sum.inc(self._seconds)
+        self._seconds = 0.0
+        for index, count in enumerate(self._counts):
+            if count:
+                self._buckets[index].inc(count)
+                self._counts[index] = 0
+
+
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
-    _request_child(method, route, str(status)).observe(seconds)
+    _request_times(method, route, status).observe(seconds)
 
 
 def observe_operation(type: str, name: str | None, failed: bool, seconds: float) -> None:
-    _operation_child(type, _bounded(name), "error" if failed else "ok").observe(seconds)
+    _operation_times(type, _bounded(name), failed).observe(seconds)
 
 
-# There are few of them, and the library takes a lock and a while to find one.
-_request_child = lru_cache(maxsize=1_000)(requests.labels)
-_operation_child = lru_cache(maxsize=1_000)(operations.labels)
+# There are few of them.
+@lru_cache(maxsize=1_000)
+def _request_times(method: str, route: str, status: int) -> Times:
+    return Times(requests.labels(method, route, str(status)))
+
+
+@lru_cache(maxsize=1_000)
+def _operation_times(type: str, name: str, failed: bool) -> Times:
+    return Times(operations.labels(type, name, "error" if failed else "ok"))
 
 
 def _bounded(name: str | None) -> str:
@@ -95,6 +149,7 @@ def _bounded(name: str | None) -> str:
 def exposition(backlog: BacklogRow | None) -> bytes:
     """Everything in Prometheus' text format; `backlog` None when the database could not be asked."""
     _forget_dead()
+    finish()
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     if backlog is not None:

@@ -76,7 +76,7 @@ async def list_audit(db: Runner, scope: Scope, *, first: int, after: str | None,
 
     key = ("audit", tuple(sorted((name, str(value)) for name, value in given.items())))
     statement = _list(names, after is not None)
-    return await fetch_page(db, statement, NEWEST_FIRST, Count(key, None, count), first, after, **given)
+    return await fetch_page(db, lambda _: statement, NEWEST_FIRST, Count(key, None, count), first, after, **given)
 
 
 async def actor_names(db: Runner, scope: Scope, ids: Sequence[str]) -> dict[str, str]:

@@ -62,5 +62,5 @@ async def list_clients(db: Runner, scope: Scope, *, first: int, after: str | Non
 
     statement = _LIST[after is not None]
     return await fetch_page(
-        db, statement, BY_NAME, Count("clients", None, count), first, after, scope=scope.client_id
+        db, lambda _: statement, BY_NAME, Count("clients", None, count), first, after, scope=scope.client_id
     )

@@ -1,7 +1,7 @@
 """Reading configs, their versions and templates, the schema of a client, and what devices run."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from jsonpatch import JsonPatch
@@ -26,6 +26,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
+from domain.kit.written import EVERYTHING, Wanted
 
 _COLUMNS = [configs.c[name] for name in ConfigRow.__annotations__]
 _VERSION_COLUMNS = [config_versions.c[name] for name in VersionRow.__annotations__]
@@ -169,8 +170,8 @@ _DEVICES = Statement(
 
 
 @lru_cache(maxsize=512)
-def _list(filters: frozenset[str], order: str, after: bool, columns: frozenset[str] | None) -> Statement[ConfigRow]:
-    query = _filtered(select(*projected(_COLUMNS, columns, ORDERS[order])), filters)
+def _list(filters: frozenset[str], order: str, after: bool, wanted: Wanted) -> Statement[ConfigRow]:
+    query = _filtered(select(*projected(_COLUMNS, wanted, ORDERS[order])), filters)
     return Statement(paged(query, configs.c.id, ORDERS[order], after=after), ConfigRow)
 
 
@@ -205,10 +206,10 @@ async def list_configs(
     order: str,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     **filters: Any,
 ) -> Page[ConfigRow]:
-    """The configs in the scope, with at least these columns (None: all).
+    """The configs in the scope, with at least what is wanted.
 
     `order` is a name in ORDERS; filters are those of `_CONDITIONS`, absent or None meaning any. Deleted ones are
     listed for `deleted` True alone, and nothing else is then.
@@ -227,8 +228,8 @@ async def list_configs(
         return {None: await db.value(_count(names), **given)}
 
     key = ("configs", names, tuple(sorted((name, str(value)) for name, value in given.items())))
-    statement = _list(names, order, after is not None, columns)
-    return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, **given)
+    statement = partial(_list, names, order, after is not None)
+    return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, wanted, **given)
 
 
 async def versions_of(
@@ -240,9 +241,10 @@ async def versions_of(
         rows = await db.all(_COUNT_VERSIONS, parents=list(parents), scope=scope.client_id)
         return {row.document_id: row["count"] for row in rows}
 
+    statement = _VERSIONS[after is not None]
     return await fetch_pages(
         db,
-        _VERSIONS[after is not None],
+        lambda _: statement,
         _NEWEST,
         lambda parent: Count("config versions", parent, count),
         document_ids,

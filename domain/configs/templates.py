@@ -147,7 +147,8 @@ async def list_templates(db: Runner, scope: Scope, *, first: int, after: str | N
         return {None: await db.value(_COUNT, scope=scope.client_id)}
 
     counted = Count("config templates", None, count)
-    return await fetch_page(db, _LIST[after is not None], BY_NAME, counted, first, after, scope=scope.client_id)
+    statement = _LIST[after is not None]
+    return await fetch_page(db, lambda _: statement, BY_NAME, counted, first, after, scope=scope.client_id)
 
 
 async def base_named(tx: Transaction, scope: Scope, client_id: str, name: str | None) -> TemplateRow | None:

@@ -5,7 +5,7 @@ it down.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Select, bindparam, case, func, select
@@ -16,6 +16,7 @@ from domain.kit.paging import Count, Order, Page, fetch_pages, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
+from domain.kit.written import EVERYTHING, Wanted
 
 _table = device_commands.c
 _is_over = OPEN & (_table.expires_at <= func.now())
@@ -38,8 +39,8 @@ _BY_IDS = Statement(
 
 
 @lru_cache(maxsize=128)
-def _list(filters: frozenset[str], after: bool, columns: frozenset[str] | None) -> Statement[DeviceCommandRow]:
-    query = _filtered(select(*projected(_COLUMNS, columns, _NEWEST)), filters)
+def _list(filters: frozenset[str], after: bool, wanted: Wanted) -> Statement[DeviceCommandRow]:
+    query = _filtered(select(*projected(_COLUMNS, wanted, _NEWEST)), filters)
     return Statement(paged(query, _table.id, _NEWEST, after=after, parent=_table.device_id), DeviceCommandRow)
 
 
@@ -67,7 +68,7 @@ async def commands_of_devices(
     *,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     **filters: Any,
 ) -> list[Page[DeviceCommandRow]]:
     """One page of commands for each device, the newest first, aligned; filters are those of `_CONDITIONS`."""
@@ -81,7 +82,7 @@ async def commands_of_devices(
         return {row.parent_key: row["count"] for row in rows}
 
     key = ("device commands", tuple(sorted((name, str(value)) for name, value in given.items())))
-    statement = _list(names, after is not None, columns)
+    statement = partial(_list, names, after is not None)
     return await fetch_pages(
-        db, statement, _NEWEST, lambda parent: Count(key, parent, count), device_ids, first, after, **given
+        db, statement, _NEWEST, lambda parent: Count(key, parent, count), device_ids, first, after, wanted, **given
     )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Float, Select, bindparam, cast, func, literal_column, select
@@ -16,6 +16,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
+from domain.kit.written import EVERYTHING, Wanted, those_of
 
 _COLUMNS = [devices.c[name] for name in DeviceRow.__annotations__]
 _registered = devices.c.deregistered_at.is_(None)
@@ -85,9 +86,15 @@ _LABELLED = Statement(
 )
 
 
+@lru_cache(maxsize=128)
+def _by_id(columns: frozenset[str] | None) -> Statement[DeviceRow]:
+    query = select(*those_of(_COLUMNS, columns))
+    return Statement(query.where(devices.c.id == bindparam("id"), visible(devices.c.client_id)), DeviceRow)
+
+
 @lru_cache(maxsize=512)
-def _list(filters: frozenset[str], order: str, after: bool, columns: frozenset[str] | None) -> Statement[DeviceRow]:
-    query = _filtered(select(*projected(_COLUMNS, columns, ORDERS[order])), filters)
+def _list(filters: frozenset[str], order: str, after: bool, wanted: Wanted) -> Statement[DeviceRow]:
+    query = _filtered(select(*projected(_COLUMNS, wanted, ORDERS[order])), filters)
     return Statement(paged(query, devices.c.id, ORDERS[order], after=after), DeviceRow)
 
 
@@ -113,6 +120,11 @@ async def devices_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[D
     return [rows.get(device_id) for device_id in ids]
 
 
+async def device_by_id(db: Runner, scope: Scope, device_id: str, wanted: Wanted = EVERYTHING) -> DeviceRow | None:
+    """One of `devices_by_ids`, with at least what is wanted."""
+    return await db.one(_by_id(wanted.columns), id=device_id, scope=scope.client_id)
+
+
 async def device_by_key(db: Runner, scope: Scope, key: str, client_id: str | None = None) -> DeviceRow | None:
     """The registered device with this key. Raises Invalid when several clients in the scope use the key."""
     rows = await db.all(_BY_KEY, key=key, scope=client_id or scope.client_id)
@@ -128,11 +140,11 @@ async def list_devices(
     order: str,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     policy: PresencePolicy = DEFAULT_POLICY,
     **filters: Any,
 ) -> Page[DeviceRow]:
-    """The registered devices in the scope, with at least these columns (None: all).
+    """The registered devices in the scope, with at least what is wanted.
 
     `order` is a name in ORDERS; filters are those of `_CONDITIONS`, absent or None meaning any.
     """
@@ -142,8 +154,8 @@ async def list_devices(
         return {None: await db.value(_count(names), **given)}
 
     key = ("devices", tuple(sorted((name, str(value)) for name, value in given.items())))
-    statement = _list(names, order, after is not None, columns)
-    return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, **given)
+    statement = partial(_list, names, order, after is not None)
+    return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, wanted, **given)
 
 
 async def matching_devices(

@@ -90,7 +90,7 @@ async def list_events(db: Runner, scope: Scope, *, first: int, after: str | None
 
     key = ("events", tuple(sorted((name, str(value)) for name, value in given.items())))
     statement = _list(names, after is not None)
-    return await fetch_page(db, statement, NEWEST_FIRST, Count(key, None, count), first, after, **given)
+    return await fetch_page(db, lambda _: statement, NEWEST_FIRST, Count(key, None, count), first, after, **given)
 
 
 async def log_head(db: Runner, scope: Scope) -> int:

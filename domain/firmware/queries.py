@@ -1,7 +1,7 @@
 """Reading artifacts and rollouts, the progress of rollouts, and what is under way for devices."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Select, Table, bindparam, func, select
@@ -19,6 +19,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import R, Row, Runner, Statement
 from domain.kit.tables import Id
+from domain.kit.written import EVERYTHING, Wanted
 
 _FIRMWARE = [firmwares.c[name] for name in FirmwareRow.__annotations__]
 _ROLLOUT = [rollouts.c[name] for name in RolloutRow.__annotations__]
@@ -83,10 +84,10 @@ _LATEST = Statement(
 
 
 @lru_cache(maxsize=256)
-def _list(table: Table, filters: frozenset[str], after: bool, columns: frozenset[str] | None) -> Statement[Any]:
+def _list(table: Table, filters: frozenset[str], after: bool, wanted: Wanted) -> Statement[Any]:
     given, row = (_FIRMWARE, FirmwareRow) if table is firmwares else (_ROLLOUT, RolloutRow)
     order = _NEWEST[table.name]
-    query = _filtered(select(*projected(given, columns, order)), table, filters)
+    query = _filtered(select(*projected(given, wanted, order)), table, filters)
     return Statement(paged(query, table.c.id, order, after=after), row)
 
 
@@ -130,7 +131,7 @@ async def _listed(
     *,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     **filters: Any,
 ) -> Page[Any]:
     """Filters are those of the table's conditions, absent or None meaning any."""
@@ -143,8 +144,9 @@ async def _listed(
         return {None: await db.value(_count(table, names), **given)}
 
     key = (table.name, tuple(sorted((name, str(value)) for name, value in given.items())))
-    statement = _list(table, names, after is not None, columns)
-    return await fetch_page(db, statement, _NEWEST[table.name], Count(key, None, count), first, after, **given)
+    statement = partial(_list, table, names, after is not None)
+    counted = Count(key, None, count)
+    return await fetch_page(db, statement, _NEWEST[table.name], counted, first, after, wanted, **given)
 
 
 async def progress_of_rollouts(db: Runner, scope: Scope, ids: Sequence[str]) -> list[dict[str, int]]:
@@ -163,8 +165,8 @@ async def updates_of_devices(db: Runner, scope: Scope, ids: Sequence[str]) -> li
 
 
 @lru_cache(maxsize=64)
-def _devices(state: bool, scoped: bool, after: bool, columns: frozenset[str] | None) -> Statement[RolloutDeviceRow]:
-    query = _of_state(select(*projected(_DEVICE, columns, _POSITION)), state, scoped)
+def _devices(state: bool, scoped: bool, after: bool, wanted: Wanted) -> Statement[RolloutDeviceRow]:
+    query = _of_state(select(*projected(_DEVICE, wanted, _POSITION)), state, scoped)
     parent = rollout_devices.c.rollout_id
     return Statement(
         paged(query, rollout_devices.c.device_id, _POSITION, after=after, parent=parent), RolloutDeviceRow
@@ -192,7 +194,7 @@ async def devices_of_rollouts(
     state: str | None,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
 ) -> list[Page[RolloutDeviceRow]]:
     """One page of devices for each rollout, in the order in which stages take them; aligned with the ids."""
     given = {name: value for name, value in (("state", state), ("scope", scope.client_id)) if value is not None}
@@ -202,8 +204,16 @@ async def devices_of_rollouts(
         rows = await db.all(_devices_count(*has), parents=list(parents), **given)
         return {row.parent_key: row["count"] for row in rows}
 
-    statement = _devices(*has, after is not None, columns)
+    statement = partial(_devices, *has, after is not None)
     key = ("rollout devices", state, scope.client_id)
     return await fetch_pages(
-        db, statement, _POSITION, lambda parent: Count(key, parent, count), rollout_ids, first, after, **given
+        db,
+        statement,
+        _POSITION,
+        lambda parent: Count(key, parent, count),
+        rollout_ids,
+        first,
+        after,
+        wanted,
+        **given,
     )

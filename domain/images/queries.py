@@ -2,7 +2,7 @@
 is in `filters.py`."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
@@ -14,6 +14,7 @@ from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
+from domain.kit.written import EVERYTHING, Wanted, those_of
 
 _COLUMNS = [images.c[name] for name in ImageRow.__annotations__]
 
@@ -35,11 +36,17 @@ _BY_IDS = Statement(
 )
 
 
+@lru_cache(maxsize=128)
+def _by_id(columns: frozenset[str] | None) -> Statement[ImageRow]:
+    query = select(*those_of(_COLUMNS, columns))
+    return Statement(query.where(images.c.id == bindparam("id"), visible(images.c.client_id)), ImageRow)
+
+
 @lru_cache(maxsize=512)
 def _list(
-    filters: frozenset[str], order: str, after: bool, under_devices: bool, columns: frozenset[str] | None
+    filters: frozenset[str], order: str, after: bool, under_devices: bool, wanted: Wanted
 ) -> Statement[ImageRow]:
-    query = _filtered(select(*projected(_COLUMNS, columns, ORDERS[order])), filters)
+    query = _filtered(select(*projected(_COLUMNS, wanted, ORDERS[order])), filters)
     parent = images.c.device_id if under_devices else None
     page = paged(query, images.c.id, ORDERS[order], after=after, parent=parent)
     return Statement(page, ImageRow, replanned=not REPLANNED.isdisjoint(filters))
@@ -59,6 +66,11 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
     return query.where(*map(condition, sorted(filters)))
 
 
+async def image_by_id(db: Runner, scope: Scope, image_id: str, wanted: Wanted = EVERYTHING) -> ImageRow | None:
+    """One of `images_by_ids`, with at least what is wanted."""
+    return await db.one(_by_id(wanted.columns), id=image_id, scope=scope.client_id)
+
+
 async def images_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ImageRow | None]:
     """The images with these ids, aligned with them; None where there is none in the scope."""
     rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
@@ -72,10 +84,10 @@ async def list_images(
     order: str,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     **filters: Any,
 ) -> Page[ImageRow]:
-    """The images in the scope, with at least these columns (None: all).
+    """The images in the scope, with at least what is wanted.
 
     `order` is a name in ORDERS; filters are those of `filters.given`.
     """
@@ -84,9 +96,9 @@ async def list_images(
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names, False), **values)}
 
-    statement = _list(names, order, after is not None, False, columns)
+    statement = partial(_list, names, order, after is not None, False)
     counted = Count(_key("images", names, values), None, count)
-    return await fetch_page(db, statement, ORDERS[order], counted, first, after, **values)
+    return await fetch_page(db, statement, ORDERS[order], counted, first, after, wanted, **values)
 
 
 async def images_of_devices(
@@ -97,10 +109,10 @@ async def images_of_devices(
     order: str,
     first: int,
     after: str | None,
-    columns: frozenset[str] | None = None,
+    wanted: Wanted = EVERYTHING,
     **filters: Any,
 ) -> list[Page[ImageRow]]:
-    """One page of images for each device, aligned with them, in one statement; with at least these columns."""
+    """One page of images for each device, aligned with them, in one statement, with at least what is wanted."""
     names, values = given(scope, filters)
 
     async def count(parents: Sequence[str | None]) -> dict[str | None, int]:
@@ -108,7 +120,7 @@ async def images_of_devices(
         return {row.parent_key: row["count"] for row in rows}
 
     key = _key("device images", names, values)
-    statement = _list(names, order, after is not None, True, columns)
+    statement = partial(_list, names, order, after is not None, True)
     return await fetch_pages(
         db,
         statement,
@@ -117,6 +129,7 @@ async def images_of_devices(
         device_ids,
         first,
         after,
+        wanted,
         **values,
     )
 

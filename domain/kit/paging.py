@@ -14,17 +14,32 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Select, bindparam, func, select, true, tuple_
+from orjson import Fragment
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.kit.errors import Invalid
 from domain.kit.ids import is_id
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
+from domain.kit.written import EVERYTHING, JSON, Unwritten, Wanted, written
 
 R = TypeVar("R", bound=Row)
 
 MAX_PAGE = 100
+_CURSORS = {"start_cursor", "end_cursor"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +79,9 @@ class Order:
 class Page(Generic[R]):
     """A stretch of a list. `count` asks for the length of the whole list, when somebody wants it."""
 
-    nodes: list[R]
+    nodes: Sequence[Any]
+    """The rows; or, where they came as JSON, that."""
+    rows: list[R]
     has_next: bool
     has_previous: bool
     order: Order
@@ -72,15 +89,15 @@ class Page(Generic[R]):
 
     @property
     def start_cursor(self) -> str | None:
-        return self.order.cursor(self.nodes[0]) if self.nodes else None
+        return self.order.cursor(self.rows[0]) if self.rows else None
 
     @property
     def end_cursor(self) -> str | None:
-        return self.order.cursor(self.nodes[-1]) if self.nodes else None
+        return self.order.cursor(self.rows[-1]) if self.rows else None
 
     @cached_property
     def edges(self) -> "list[Edge[R]]":
-        return [Edge(node, self.order.cursor(node)) for node in self.nodes]
+        return [Edge(node, self.order.cursor(node)) for node in self.rows]
 
     @property
     def page_info(self) -> "Page[R]":
@@ -113,12 +130,16 @@ class Count:
     ask: Callable[[Sequence[str | None]], Awaitable[dict[str | None, int]]]
 
 
-def projected(columns: Sequence[Column[Any]], wanted: frozenset[str] | None, order: Order) -> list[Column[Any]]:
-    """Those of a list's columns that are wanted (None: all), and those that it needs itself."""
-    if wanted is None:
+def projected(columns: Sequence[Any], wanted: Wanted, order: Order) -> list[ColumnElement[Any]]:
+    """Those of a list's columns that are wanted, or their JSON, and those that its cursors are made of."""
+    keys = {"id", order.column or order.expression.key}
+    text = None if wanted.shape is None else written(columns, wanted.shape)
+    if text is not None:
+        told = wanted.page is None or not _CURSORS.isdisjoint(wanted.page)
+        return [text.label(JSON), *(column for column in columns if told and column.name in keys)]
+    if wanted.columns is None:
         return list(columns)
-    needed = wanted | {"id", order.column or order.expression.key}
-    return [column for column in columns if column.name in needed]
+    return [column for column in columns if column.name in wanted.columns | keys]
 
 
 def page_size(first: int | None, default: int = 20) -> int:
@@ -136,7 +157,7 @@ def paged(
     """The query in keyset order, limited by the parameter `limit`, from `after_value` / `after_id` on.
 
     With `parent` (the column that names a row's parent) there is one such stretch for each of the
-    parameter `parents`, and a first column `parent_key` says whose.
+    parameter `parents`, and a first column `parent` says whose, counting them from 1.
     """
     keys = [row_id] if order.expression is row_id else [order.expression, row_id]
     if after:
@@ -150,47 +171,76 @@ def paged(
     query = query.limit(bindparam("limit", type_=BigInteger))
     if parent is None:
         return query
-    parents = func.unnest(bindparam("parents", type_=ARRAY(Id))).table_valued("id").render_derived(name="parents")
+    # As text: its ids were read from the database, and need not be checked one by one on their way back.
+    ids = cast(bindparam("parents", type_=ARRAY(Text)), ARRAY(Id))
+    parents = func.unnest(ids).table_valued("id", with_ordinality="number").render_derived(name="parents")
     stretch = query.where(parent == parents.c.id).lateral("stretch")
     # The lateral join is a nested loop, which keeps each stretch in its own order.
-    return select(parents.c.id.label("parent_key"), *stretch.c).select_from(parents.join(stretch, true()))
+    return select(parents.c.number.label("parent"), *stretch.c).select_from(parents.join(stretch, true()))
+
+
+StatementOf = Callable[[Wanted], Statement[R]]
 
 
 async def fetch_page(
     db: Runner,
-    statement: Statement[R],
+    statement: StatementOf[R],
     order: Order,
     count: Count,
     first: int,
     after: str | None,
+    wanted: Wanted = EVERYTHING,
     **parameters: Any,
 ) -> Page[R]:
-    """One page of a root list."""
-    rows = await db.all(statement, limit=first + 1, **order.after(after), **parameters)
-    return _page(rows, first, after, order, count)
+    """One page of a root list. `statement` is that of `paged` for what is wanted."""
+    limit = _limit(first, wanted)
+    rows, as_json = await _rows(db, statement, wanted, {"limit": limit, **order.after(after), **parameters})
+    return _page(rows, as_json, first, after, order, count)
 
 
 async def fetch_pages(
     db: Runner,
-    statement: Statement[R],
+    statement: StatementOf[R],
     order: Order,
     count: Callable[[str], Count],
     parents: Sequence[str],
     first: int,
     after: str | None,
+    wanted: Wanted = EVERYTHING,
     **parameters: Any,
 ) -> list[Page[R]]:
     """One page for each parent, aligned with them."""
     asked = list(dict.fromkeys(parents))  # one that is asked for twice would have its rows twice
-    rows = await db.all(statement, parents=asked, limit=first + 1, **order.after(after), **parameters)
-    found: dict[str, list[R]] = {parent: [] for parent in asked}
+    parameters |= {"parents": asked, "limit": _limit(first, wanted), **order.after(after)}
+    rows, as_json = await _rows(db, statement, wanted, parameters)
+    found: list[list[R]] = [[] for _ in asked]
     for row in rows:
-        found[row["parent_key"]].append(row)  # by key: attributes of records take three times as long
-    return [_page(found[parent], first, after, order, count(parent)) for parent in parents]
+        found[row["parent"] - 1].append(row)  # by key: attributes of records take three times as long
+    under = dict(zip(asked, found, strict=True))
+    return [_page(under[parent], as_json, first, after, order, count(parent)) for parent in parents]
 
 
-def _page(rows: list[R], first: int, after: str | None, order: Order, count: Count) -> Page[R]:
-    return Page(rows[:first], len(rows) > first, after is not None, order, count)
+def _limit(first: int, wanted: Wanted) -> int:
+    """One row more than the page holds, where somebody wants to know whether there is one."""
+    return first + (wanted.page is None or "has_next_page" in wanted.page)
+
+
+async def _rows(
+    db: Runner, statement: StatementOf[R], wanted: Wanted, parameters: dict[str, Any]
+) -> tuple[list[R], bool]:
+    """The rows, and whether they hold their JSON."""
+    rows = await db.all(statement(wanted), **parameters)
+    if wanted.shape is None or not rows or JSON not in rows[0].keys():  # noqa: SIM118 - a record yields values
+        return rows, False
+    if None not in [row[JSON] for row in rows]:
+        return rows, True
+    return await db.all(statement(Unwritten(wanted.columns, wanted.page)), **parameters), False
+
+
+def _page(rows: list[R], as_json: bool, first: int, after: str | None, order: Order, count: Count) -> Page[R]:
+    stretch = rows[:first]
+    nodes: Sequence[Any] = [Fragment(row[JSON]) for row in stretch] if as_json else stretch
+    return Page(nodes, stretch, len(rows) > first, after is not None, order, count)
 
 
 def encode_cursor(*parts: Any) -> str:

@@ -188,7 +188,7 @@ class Database(Runner):
         """A connection of the pool. Raises as `connection`."""
         while self._kept:
             kept = self._kept.pop()
-            if _is_usable(kept):
+            if not _is_closed(kept):  # it was usable when it was given back
                 return kept
             await self.pool.release(kept)
         self._waiting += 1
@@ -242,6 +242,13 @@ class Database(Runner):
                 raise
         async with self.connection() as connection:
             return await fetch(connection, statement, arguments)
+
+
+def _is_closed(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # it was terminated, and the pool has forgotten it already
+        return True
 
 
 def _is_usable(connection: Connection) -> bool:

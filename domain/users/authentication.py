@@ -107,12 +107,12 @@ class Authenticator:
     async def _remembered(self, credential: str) -> Principal:
         digest = hashlib.sha256(credential.encode()).digest()
         found = self._known.get(digest)
-        if found and found[0] > time.monotonic() and not _is_over(found[1]):
+        if found and found[0] > time.monotonic():
             return found[1]
         generation = self._generation
         principal = await self._look_up(credential)
         if generation == self._generation:
-            self._known[digest] = (time.monotonic() + _REMEMBERED, principal)
+            self._known[digest] = (time.monotonic() + _lasts(principal), principal)
             if len(self._known) > _CAPACITY:
                 self._known.popitem(last=False)
         return principal
@@ -163,8 +163,11 @@ class Authenticator:
             raise _unknown("access token") from None
 
 
-def _is_over(principal: Principal) -> bool:
-    return principal.expires_at is not None and principal.expires_at <= datetime.now(UTC)
+def _lasts(principal: Principal) -> float:
+    """Seconds for which it may be remembered: not beyond the credential's end."""
+    if principal.expires_at is None:
+        return _REMEMBERED
+    return min(_REMEMBERED, (principal.expires_at - datetime.now(UTC)).total_seconds())
 
 
 def _unknown(kind: str) -> Unauthenticated:

@@ -50,7 +50,7 @@ async def list_users(db: Runner, scope: Scope, *, first: int, after: str | None)
 
     statement = _LIST[after is not None]
     return await fetch_page(
-        db, statement, BY_EMAIL, Count("users", None, count), first, after, scope=scope.client_id
+        db, lambda _: statement, BY_EMAIL, Count("users", None, count), first, after, scope=scope.client_id
     )
 
 

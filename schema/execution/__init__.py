@@ -22,6 +22,7 @@ The modules, in the order in which to read them:
     hints     how a schema says where values come from: columns, computed, relations, root functions
     plan      what a plan is: selections, their fields, types unwrapped
     compile   from a document to a plan; what is not supported
+    inputs    variables and arguments
     leaves    scalars and enums
     generate  the generated loop
     run       the runtime: selections of many rows at once
@@ -32,15 +33,16 @@ The modules, in the order in which to read them:
     steps     coroutines: what does not wait needs no task
     classes   what a class says about its values
     cache     the plans that were used last
-    columns   what an operation reads of rows, so that no more is fetched
+    columns   what an operation reads of rows, so that no more is fetched, and how it writes them
     cost      what an operation costs, before it is executed
     entry     `execute`, and its halves
 """
 
 from .cache import PlanCache, Recent
+from .columns import Wanted
 from .compile import compile_operation
 from .cost import Measure, measure
-from .entry import Bound, bind, execute
+from .entry import Bound, bind, bind_plan, execute
 from .hints import EXTENSION, SIZED, Column, Computed, Hint, Relation, Root, Sized, Trusted, TypeName
 from .plan import Plan, Unsupported
 
@@ -61,7 +63,9 @@ __all__ = [
     "Trusted",
     "TypeName",
     "Unsupported",
+    "Wanted",
     "bind",
+    "bind_plan",
     "compile_operation",
     "execute",
     "measure",

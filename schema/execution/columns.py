@@ -2,17 +2,115 @@
 
 Hints say what each field reads. Where one does not, or where rows may be of several types, nothing is known
 and everything has to be fetched.
+
+Where columns are all that is read of a page's rows, it is also told how they are written, their *shape*: a
+database that can write JSON may then answer with that, and neither its driver nor anybody here has to take every
+value into the hand.
 """
 
-from graphql import GraphQLObjectType
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from graphql import GraphQLEnumType, GraphQLObjectType, get_named_type
 
 from .hints import Column, Computed, Relation, sized_of
+from .leaves import Leaf
 from .plan import Constant, Field, Output, Selection
 
 Columns = frozenset[str]
 
 
-def columns_of(field: Field) -> Columns | None:
+class Entry(NamedTuple):
+    """One entry of an object: the column `column`, as the scalar `type` writes it; or, without one, a constant.
+
+    `among` are the names of an enum, all of them equal to the values that they stand for; or the constant.
+    """
+
+    key: str
+    column: str | None
+    type: str
+    nullable: bool
+    among: tuple[str, ...] = ()
+
+
+Shape = tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is read of what a function returns: be it a row, a list of rows or a page of them.
+
+    A function that is told a `shape` may return, in place of each row, its JSON, as an instance of the class that
+    the caller of the engine named for that (`written`). Where a value is not what the scalar would write as it is
+    (null where none may be, a number out of range), it has to return rows.
+    """
+
+    columns: Columns | None
+    """The columns of the rows; None: perhaps all."""
+    page: Columns | None
+    """The columns of the page that holds them, and of what is below it; None: perhaps all."""
+    shape: Shape | None
+    """How the rows of the page are written; None where they are needed themselves."""
+
+
+def wanted_of(field: Field, shaped: bool) -> Wanted:
+    """What is read of what a field returns; its shape only where that is of use."""
+    return Wanted(_columns_of(field), _page_of(field), _shape_of(field) if shaped else None)
+
+
+def _page_of(field: Field) -> Columns | None:
+    sized, selection = sized_of(field.definition.extensions), _selection(field.output)
+    if sized is None or selection is None:
+        return None
+    fields = [inner for inner in selection.fields if inner.name not in sized.fields]
+    read = [*_read_below(fields)]
+    return None if None in read else Columns(name for name in read if name is not None)
+
+
+def _read_below(fields: list[Field]) -> Iterator[str | None]:
+    """The columns of these fields and of all below them, and None where one is not known."""
+    for field in fields:
+        yield from _read(Selection([field])) or ([None] if _read(Selection([field])) is None else [])
+        if field.output.leaf is None:
+            below = _selection(field.output)
+            yield from [None] if below is None else _read_below(below.fields)
+
+
+def _shape_of(field: Field) -> Shape | None:
+    sized, selection = sized_of(field.definition.extensions), _selection(field.output)
+    if sized is None or selection is None:
+        return None
+    lists = [inner for inner in selection.fields if inner.name in sized.fields]
+    items = _selection(lists[0].output) if len(lists) == 1 and not _is_edge(lists[0].output, sized.node) else None
+    if items is None or items.others:
+        return None
+    entries = [_entry(inner) for inner in items.fields]
+    return None if None in entries else tuple(entry for entry in entries if entry is not None)
+
+
+def _entry(field: Field) -> Entry | None:
+    type_, nullable, leaf = get_named_type(field.definition.type), field.output.nullable, field.output.leaf
+    match field.hint:
+        case Constant(str(value)):
+            return Entry(field.key, None, type_.name, False, (value,))
+        case Column(name) if isinstance(type_, GraphQLEnumType):
+            names = tuple(type_.values)
+            plain = leaf is not None and _are_their_values(names, leaf)
+            return Entry(field.key, name, type_.name, nullable, names) if plain else None
+        case Column(name):
+            return Entry(field.key, name, type_.name, nullable)
+    return None
+
+
+def _are_their_values(names: tuple[str, ...], leaf: Leaf) -> bool:
+    try:
+        return all(leaf.exact(name) == name for name in names)
+    except Exception:  # noqa: BLE001 - an enum of other values
+        return False
+
+
+def _columns_of(field: Field) -> Columns | None:
     """What is read of the rows that a field returns, be it one, a list or a page of them. None: perhaps all."""
     selection = _selection(field.output)
     sized = sized_of(field.definition.extensions)

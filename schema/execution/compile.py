@@ -16,7 +16,6 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLDeferDirective,
     GraphQLEnumType,
-    GraphQLError,
     GraphQLField,
     GraphQLIncludeDirective,
     GraphQLInterfaceType,
@@ -36,10 +35,8 @@ from graphql import (
     SelectionNode,
     SelectionSetNode,
     VariableNode,
-    Visitor,
     assert_valid_schema,
     default_field_resolver,
-    visit,
 )
 from graphql.execution.collect_fields import (
     FieldDetailsList,
@@ -48,10 +45,11 @@ from graphql.execution.collect_fields import (
     collect_fields,
     collect_subfields,
 )
-from graphql.execution.values import VariableValues, get_argument_values
+from graphql.execution.values import VariableValues
 from graphql.type.directives import GraphQLDisableErrorPropagationDirective
 
-from .hints import Arguments, Column, Computed, Convert, Hint, Relation, Root, TypeName, hint_of
+from .hints import Column, Computed, Convert, Hint, Relation, Root, TypeName, hint_of
+from .inputs import Variables, partly_static_arguments, static_arguments
 from .leaves import leaf_of
 from .plan import (
     Constant,
@@ -70,7 +68,6 @@ from .plan import (
 _INCREMENTAL = {GraphQLDeferDirective.name, GraphQLStreamDirective.name}
 _CONDITIONAL = {GraphQLSkipDirective.name, GraphQLIncludeDirective.name}
 _INTROSPECTION = {"__schema", "__type"}
-_NO_VARIABLES = VariableValues({}, {})
 
 
 def compile_operation(
@@ -89,7 +86,7 @@ def compile_operation(
     conditions = conditions or {}
     if missing := [name for name in operation.conditions if name not in conditions]:
         raise ValueError(f"The plan depends on the variables {missing}.")
-    return compile_plan(operation, conditions, Settings(native, None, None))
+    return compile_plan(operation, conditions, Settings(native, None, None, None))
 
 
 def compile_plan(operation: Operation, conditions: Mapping[str, bool], settings: Settings) -> Plan:
@@ -99,7 +96,7 @@ def compile_plan(operation: Operation, conditions: Mapping[str, bool], settings:
         root = compiler.root()
     except RecursionError:
         raise Unsupported("selections nested too deeply") from None
-    return Plan(operation, root, operation.node.operation is OperationType.MUTATION)
+    return Plan(operation, root, settings.written, operation.node.operation is OperationType.MUTATION)
 
 
 class _Compiler:
@@ -135,12 +132,15 @@ class _Compiler:
         hint = self.hint(parent, name, definition)
         output = self.output(definition.type, details)
         convert: Convert | None = getattr(hint, "convert", None)
-        arguments = _static_arguments(definition, nodes[0], convert)
+        arguments = static_arguments(definition, nodes[0], convert)
+        # Resolvers take GraphQL's arguments in GraphQL's order; functions take them by name.
+        by_name = arguments is None and isinstance(hint, Relation | Root)
+        partly = partly_static_arguments(definition, nodes[0], convert) if by_name else None
         # Arguments may be wrong, which generated functions would not notice.
         bare = isinstance(hint, Constant) or not (definition.args or nodes[0].arguments)
         inline = bare and output.leaf is not None and isinstance(hint, Constant | Column | Computed | Default)
         return Field(
-            key, index, name, parent, definition, nodes, hint, output, arguments, convert, inline
+            key, index, name, parent, definition, nodes, hint, output, arguments, partly, convert, inline
         )  # fmt: skip
 
     def hint(self, parent: GraphQLObjectType, name: str, definition: GraphQLField) -> Hint:
@@ -180,41 +180,6 @@ class _Compiler:
         return Objects(type_, compile_, type_.resolve_type or self.settings.type_resolver, type_name)
 
 
-def _static_arguments(definition: GraphQLField, node: FieldNode, convert: Convert | None) -> Arguments | None:
-    """The arguments of a field, when they are the same in all executions; otherwise None."""
-    if not definition.args and not node.arguments:
-        return {} if convert is None else _converted({}, convert)
-    if any(_variables(argument.value) for argument in node.arguments or ()):
-        return None
-    try:
-        arguments = get_argument_values(definition, node, _NO_VARIABLES)
-    except GraphQLError:
-        return None  # it will be raised again, in each execution
-    return arguments if convert is None else _converted(arguments, convert)
-
-
-def _converted(arguments: Arguments, convert: Convert) -> Arguments | None:
-    try:
-        return convert(arguments)
-    except Exception:  # noqa: BLE001 - it will be raised again, in each execution
-        return None
-
-
-class _VariableVisitor(Visitor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def enter_variable(self, node: VariableNode, *_: Any) -> None:
-        self.names.append(node.name.value)
-
-
-def _variables(value: Any) -> list[str]:
-    visitor = _VariableVisitor()
-    visit(value, visitor)
-    return visitor.names
-
-
 def operation_of(schema: GraphQLSchema, document: DocumentNode, operation_name: str | None) -> Operation:
     """Look up an operation and see whether plans can know it. Raises Unsupported."""
     assert_valid_schema(schema)
@@ -237,7 +202,8 @@ def operation_of(schema: GraphQLSchema, document: DocumentNode, operation_name: 
         raise Unsupported("variables of fragments")
     fragments = {name: FragmentDetails(definition) for name, definition in definitions.items()}
     conditions = _conditions(node, definitions)
-    return Operation(schema, document, node, fragments, definitions, root_type, conditions)
+    variables = Variables(schema, node.variable_definitions or ())
+    return Operation(schema, document, node, fragments, definitions, root_type, conditions, variables)
 
 
 def _chosen(document: DocumentNode, name: str | None) -> OperationDefinitionNode:

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, GraphQLTypeResolver
 from graphql.execution import execute as core_execute
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import VariableValues
 
 from .cache import PlanCache
 from .compile import compile_plan, operation_of
@@ -18,7 +18,6 @@ from .plan import Operation, Plan, Settings, Unsupported
 from .run import Run
 
 _NO_CHANGES = (None,) * 6
-_NO_VARIABLES = VariableValues({}, {})
 
 
 def execute(
@@ -43,6 +42,7 @@ def execute(
     *,
     plans: PlanCache | None = None,
     native: frozenset[type] = frozenset(),
+    written: type | None = None,
     document_key: Hashable = None,
     fallback: Callable[..., Any] | None = core_execute,
     **others: Any,
@@ -51,9 +51,10 @@ def execute(
 
     `plans` keeps compiled plans, by the identity of the document or by `document_key` where that is given.
     `native` are classes that the caller's encoder writes exactly as the scalars of such values would: they
-    are left as they are. Whatever changes how graphql-core executes (a middleware, an executor class, an
-    abort signal…) is left to graphql-core, as are operations that plans do not support: `fallback` is called
-    with the same arguments. Raises Unsupported when that is None.
+    are left as they are. `written` is the class of what it writes as the JSON that it holds already (orjson's
+    `Fragment`): functions that can make such rows are told how (`columns.py`). Whatever changes how graphql-core
+    executes (a middleware, an executor class, an abort signal…) is left to graphql-core, as are operations that
+    plans do not support: `fallback` is called with the same arguments. Raises Unsupported when that is None.
     """
 
     changes = (middleware, executor_class, is_awaitable, is_async_iterable, abort_signal, hooks)
@@ -71,6 +72,7 @@ def execute(
                 hide_suggestions,
                 plans=PlanCache(1) if plans is None else plans,
                 native=native,
+                written=written,
                 document_key=document_key,
             )
     if bound is None:
@@ -88,7 +90,7 @@ def execute(
     return bound.execute(root_value, context_value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bound:
     """An operation that is ready to be executed: its plan, and the variables, coerced."""
 
@@ -100,6 +102,10 @@ class Bound:
         """Execute the operation; at once where nothing has to be waited for."""
         run = self._run(context)
         return run.steps.drive(run.execute(root_value))
+
+    async def wait(self, root_value: Any, context: Any) -> ExecutionResult:
+        """`execute`, for whoever waits in any case: that saves finding out whether anybody has to."""
+        return await self._run(context).execute(root_value)
 
     async def execute_each(self, root_values: Sequence[Any], context: Any) -> list[ExecutionResult]:
         """Execute a query or an event of a subscription for each of these root values.
@@ -128,32 +134,32 @@ def bind(
     *,
     plans: PlanCache,
     native: frozenset[type] = frozenset(),
+    written: type | None = None,
     document_key: Hashable = None,
 ) -> Bound | list[GraphQLError]:
     """The first half of `execute`: find or compile the plan and coerce the variables, or say what is wrong with
     these. Raises Unsupported.
     """
     name = id(document) if document_key is None else document_key
-    key = (id(schema), name, operation_name, native, field_resolver, type_resolver)
+    key = (id(schema), name, operation_name, native, written, field_resolver, type_resolver)
     operation = plans.operation(key, document, partial(operation_of, schema, document, operation_name))
-    variables = _variables(operation, variable_values, max_coercion_errors, hide_suggestions)
+    variables = operation.variables.coerce(variable_values or {}, max_coercion_errors, hide_suggestions)
     if isinstance(variables, list):
         return variables
     conditions = _conditions(operation, variables)
-    settings = Settings(native, field_resolver, type_resolver)
+    settings = Settings(native, written, field_resolver, type_resolver)
     plan = plans.plan((key, *conditions.values()), partial(compile_plan, operation, conditions, settings))
     return Bound(plan, variables, hide_suggestions)
 
 
-def _variables(
-    operation: Operation, values: dict[str, Any] | None, max_errors: int, hide_suggestions: bool
-) -> VariableValues | list[GraphQLError]:
-    definitions = operation.node.variable_definitions
-    if not definitions:
-        return _NO_VARIABLES
-    return get_variable_values(
-        operation.schema, definitions, values or {}, max_errors=max_errors, hide_suggestions=hide_suggestions
-    )
+def bind_plan(
+    plan: Plan, variable_values: dict[str, Any], max_coercion_errors: int = 50, hide_suggestions: bool = False
+) -> Bound | list[GraphQLError]:
+    """`bind` for who has kept the plan of an operation that is planned alike whatever its variables are, which is
+    one without `conditions`.
+    """
+    variables = plan.operation.variables.coerce(variable_values, max_coercion_errors, hide_suggestions)
+    return variables if isinstance(variables, list) else Bound(plan, variables, hide_suggestions)
 
 
 def _conditions(operation: Operation, variables: VariableValues) -> dict[str, bool]:

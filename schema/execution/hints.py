@@ -13,7 +13,7 @@ SIZED = "sized"
 
 Arguments = dict[str, Any]
 Convert = Callable[[Arguments], Arguments]
-"""From coerced GraphQL arguments to the keyword arguments of a Python function."""
+"""From coerced GraphQL arguments, all or some, to the keyword arguments of a Python function, each by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Relation(Hint):
     reads: frozenset[str] | None = None
     """The attributes of the parents that it reads; None where that is not known."""
     projects: bool = False
-    """Whether it takes `columns`: what is read of the rows that it returns, None for everything."""
+    """Whether it takes `wanted`: what is read of what it returns (`columns.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Root(Hint):
     function: Callable[..., Awaitable[Any]]
     convert: Convert | None = None
     projects: bool = False
-    """Whether it takes `columns`, as a relation may."""
+    """Whether it takes `wanted`, as a relation may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from graphql import (
 from graphql.execution.collect_fields import FragmentDetails
 
 from .hints import Arguments, Convert, Hint
+from .inputs import Partly, Variables
 from .leaves import Leaf
 
 Build = Callable[[Sequence[Any]], list[dict[str, Any]]]
@@ -38,6 +39,7 @@ class Settings:
     """What the caller chose, and what a plan therefore depends on beside schema and document."""
 
     native: frozenset[type]
+    written: type | None
     field_resolver: Callable[..., Any] | None
     type_resolver: GraphQLTypeResolver | None
 
@@ -54,6 +56,7 @@ class Operation:
     root_type: GraphQLObjectType
     conditions: tuple[str, ...]
     """The variables that `@skip` and `@include` ask for."""
+    variables: Variables
 
 
 @dataclass(slots=True)
@@ -62,6 +65,8 @@ class Plan:
 
     operation: Operation
     root: "Selection"
+    written: type | None
+    """The class of rows that are JSON already."""
     serial: bool
     """Whether root fields run one after the other: those of a mutation."""
 
@@ -98,12 +103,19 @@ class Field:
     output: "Output"
     arguments: Arguments | None
     """Coerced at compile time; None when they hold variables."""
+    partly: Partly | None
+    """Then those of them that do not."""
     convert: Convert | None
 
     inline: bool
     """Whether a generated function may read it."""
+    projects: bool = field(init=False)
+    """Whether its function takes `wanted`."""
     projection: Arguments | None = None
-    """The argument `columns` of a function that takes it, once it was worked out."""
+    """That argument, once it was worked out."""
+
+    def __post_init__(self) -> None:
+        self.projects = getattr(self.hint, "projects", False)
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path, is_awaitable
 
 from .classes import is_mapping, is_record
-from .columns import columns_of
+from .columns import wanted_of
 from .complete import attempt, complete
 from .failures import Failure, Nulled, failure_at, shown
 from .generate import build_of
@@ -71,6 +71,8 @@ class Run:
 
     async def select(self, selection: Selection, rows: Sequence[Any], places: Places) -> list[Any]:
         """The dicts of a selection for these rows, or failures."""
+        if rows and rows[0].__class__ is self.plan.written:  # who made one made all of them
+            return list(rows)
         objects = _built(selection, rows) if selection.inline else None
         fields = selection.fields if objects is None else selection.others
         columns = await self.steps.together([self._column(field, rows, places) for field in fields])
@@ -88,12 +90,16 @@ class Run:
         at = _FieldOfRows(self, field, places)
         try:
             arguments = self._arguments(field)
-            if isinstance(field.hint, Relation | Root) and field.hint.projects:
+            if field.projects:
                 if field.projection is None:
-                    field.projection = {"columns": columns_of(field)}
+                    field.projection = {"wanted": wanted_of(field, self.plan.written is not None)}
                 arguments = arguments | field.projection
-            if isinstance(field.hint, Relation):
-                values = await self._related(field, field.hint.batch, rows, arguments)
+            hint = field.hint
+            if hint.__class__ is Relation:
+                values = await self._related(field, hint.batch, rows, arguments)
+            elif hint.__class__ is Root and len(rows) == 1:
+                value = hint.function(self.context, **arguments)
+                values = await self.steps.settle([value]) if is_awaitable(value) else [value]
             else:
                 values = self._values(field, rows, at, arguments)
             return await complete(self, field.output, values, at)
@@ -147,6 +153,8 @@ class Run:
     def _arguments(self, field: Field) -> Arguments:
         if field.arguments is not None:
             return field.arguments
+        if field.partly is not None and (given := field.partly.given(self.variables.coerced)) is not None:
+            return field.partly.known | (given if field.convert is None else field.convert(given))
         arguments = get_argument_values(
             field.definition, field.nodes[0], self.variables, None, self.hide_suggestions
         )

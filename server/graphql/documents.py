@@ -24,7 +24,7 @@ from graphql import (
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from schema.execution import Measure, Recent, measure
+from schema.execution import Measure, Plan, Recent, measure
 from server import metrics
 from server.errors import graphql_error
 from server.graphql.request import GraphQLRequest
@@ -37,7 +37,7 @@ _MAX_ERRORS = 20
 _LONGEST_KEPT = 4_000  # characters
 _LONGEST_PERSISTED = 50_000  # characters
 _PERSISTED = 7 * 24 * 3600  # seconds
-_hits, _misses = (metrics.documents.labels(outcome) for outcome in ("hit", "miss"))
+_hits, _misses = (metrics.Tally(metrics.documents.labels(outcome)) for outcome in ("hit", "miss"))
 
 
 class Rejected(Exception):
@@ -63,10 +63,17 @@ class Operation:
     measure: Measure
     text: str
     kept: bool
+    plan: Plan | None = None
+    """Once it is known that the plan is the same whatever the variables are."""
+    kind: OperationType = field(init=False)
+    kind_name: str = field(init=False)
+    given_name: str | None = field(init=False)
+    """The name in the document."""
 
-    @property
-    def kind(self) -> OperationType:
-        return self.node.operation
+    def __post_init__(self) -> None:
+        self.kind = self.node.operation
+        self.kind_name = self.kind.value
+        self.given_name = self.node.name.value if self.node.name else None
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +115,10 @@ class Documents:
 
     async def operation(self, request: GraphQLRequest, *, keep: bool) -> Operation:
         """The operation that is asked for; `keep` whether its document may be remembered. Raises Rejected."""
-        document = await self._document(request, keep)
+        if request.query is not None and request.document_id is None and request.persisted_hash is None:
+            document = self._from_text(request.query, keep)
+        else:
+            document = await self._document(request, keep)
         operation = document.operations.get(request.operation_name)
         if operation is None:
             operation = self._operation(document, request.operation_name)

@@ -3,7 +3,6 @@
 Every transport ends here. What plans cannot execute (introspection) graphql-core executes, by the same resolvers.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,8 +26,9 @@ from domain.users.principals import Principal
 from resolvers.context import Context
 from resolvers.plans import source_of
 from resolvers.root import build_schema
-from schema.execution import Bound, PlanCache, Unsupported, bind
+from schema.execution import Bound, PlanCache, Unsupported, bind, bind_plan
 from server import metrics, telemetry
+from server.deadlines import Deadlines
 from server.errors import graphql_error
 from server.graphql import repeats
 from server.graphql.documents import Documents, Operation, Rejected
@@ -40,7 +40,7 @@ NATIVE = frozenset({datetime})
 """Classes that orjson writes as their scalars would."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prepared:
     """A valid operation and what was asked of it."""
 
@@ -52,7 +52,7 @@ class Prepared:
         return self.operation.kind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """The answer to a query or mutation, as JSON."""
 
@@ -96,7 +96,7 @@ class Executor:
         self._plans = plans
         self._budgets = budgets
         self._most = most
-        self._timeout = timeout
+        self._deadlines = Deadlines(timeout)
         subscription = self._core.subscription_type
         assert subscription is not None
         self._sources = {name: source_of(schema, name) for name in subscription.fields}
@@ -113,7 +113,7 @@ class Executor:
     async def answer(self, ctx: Context, prepared: Prepared) -> Answer:
         """Execute a query or mutation. Raises Rejected when it is not even begun."""
         operation, started, failed = prepared.operation, time.perf_counter(), True
-        kind, name = operation.kind.value, _name(operation)
+        kind, name = operation.kind_name, operation.given_name
         with telemetry.span("graphql") as span:
             try:
                 bound = self._bound(operation, prepared.variables)
@@ -130,12 +130,13 @@ class Executor:
                 failed = "errors" in result
             finally:
                 metrics.observe_operation(kind, name, failed, time.perf_counter() - started)
-                span.set(
-                    f"{kind} {name}" if name else kind,
-                    failed=failed,
-                    graphql__operation__type=kind,
-                    graphql__operation__name=name or "",
-                )
+                if span is not telemetry.NOTHING:
+                    span.set(
+                        f"{kind} {name}" if name else kind,
+                        failed=failed,
+                        graphql__operation__type=kind,
+                        graphql__operation__name=name or "",
+                    )
         if spent is not None:
             result["extensions"] = {"cost": {"requested": spent.requested, "remaining": spent.remaining}}
         return Answer(orjson.dumps(result), spent)
@@ -155,7 +156,7 @@ class Executor:
             interest, scope = self._sources[field.name](ctx, arguments), ctx.scope
         except (Refusal, GraphQLError) as error:
             raise Rejected(GraphQLError(str(error), field.nodes, path=[field.key], original_error=error)) from None
-        metrics.observe_operation("subscription", _name(operation), False, time.perf_counter() - started)
+        metrics.observe_operation("subscription", operation.given_name, False, time.perf_counter() - started)
         # What is shared must not depend on who asks: whoever may see the same sees the same.
         principal = _anyone(ctx.principal)
         shared = Context(ctx.services, principal, address="")
@@ -174,20 +175,32 @@ class Executor:
 
     def _bound(self, operation: Operation, variables: dict[str, Any]) -> Bound | None:
         """The plan and variables; None for what graphql-core has to execute. Raises Rejected."""
-        try:
-            bound = bind(
-                self._core,
-                operation.document,
-                variables,
-                operation.name,
-                plans=self._plans if operation.kept else PlanCache(1),
-                native=NATIVE,
-                document_key=operation.text,
-            )
-        except Unsupported:
-            return None
+        if operation.plan is not None:
+            self._plans.hits += 1
+            bound = bind_plan(operation.plan, variables)
+        else:
+            try:
+                bound = self._planned(operation, variables)
+            except Unsupported:
+                return None
         if isinstance(bound, list):
             raise Rejected(*bound)
+        return bound
+
+    def _planned(self, operation: Operation, variables: dict[str, Any]) -> Bound | list[GraphQLError]:
+        bound = bind(
+            self._core,
+            operation.document,
+            variables,
+            operation.name,
+            plans=self._plans if operation.kept else PlanCache(1),
+            native=NATIVE,
+            # The statement of a shape is prepared by each connection: not for what is asked once.
+            written=orjson.Fragment if operation.kept else None,
+            document_key=operation.text,
+        )
+        if isinstance(bound, Bound) and not bound.plan.operation.conditions:
+            operation.plan = bound.plan
         return bound
 
     async def _spend(
@@ -209,14 +222,11 @@ class Executor:
 
     async def _execute(self, ctx: Context, prepared: Prepared, bound: Bound | None) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(self._timeout):
+            with self._deadlines.limit():
                 if bound is not None:
-                    result = bound.execute(None, ctx)
-                else:
-                    operation = prepared.operation
-                    result = core_execute(
-                        self._core, operation.document, None, ctx, prepared.variables, operation.name
-                    )
+                    return _presented(await bound.wait(None, ctx))
+                operation = prepared.operation
+                result = core_execute(self._core, operation.document, None, ctx, prepared.variables, operation.name)
                 return _presented(await result if isawaitable(result) else result)
         except TimeoutError as error:
             return _presented(ExecutionResult(None, [GraphQLError(str(error), original_error=error)]))
@@ -252,10 +262,6 @@ def _presented(result: ExecutionResult) -> dict[str, Any]:
     if not result.errors:
         return {"data": result.data}
     return {"errors": [graphql_error(error).formatted for error in result.errors], "data": result.data}
-
-
-def _name(operation: Operation) -> str | None:
-    return operation.node.name.value if operation.node.name else None
 
 
 def _asked(ctx: Context, prepared: Prepared) -> list[Any]:

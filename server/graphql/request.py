@@ -18,7 +18,7 @@ class BadRequest(HttpProblem):
         super().__init__(status, code, message)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GraphQLRequest:
     """`query` is absent where the document is known by an id: `document_id` of a trusted document, or
     `persisted_hash` (the SHA-256 in hexadecimal) of one that was persisted automatically.

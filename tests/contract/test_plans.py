@@ -21,6 +21,7 @@ from graphql import DocumentNode, ExecutionResult, parse, validate
 from graphql import execute as core_execute
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
+from orjson import Fragment
 
 from schema.execution import PlanCache, bind, execute
 from tests.contract.comparison import Answer, Comparison
@@ -36,7 +37,7 @@ pytestmark = [
 ]
 
 _OPERATIONS = os.environ.get("QM_TESTS_PLANS")
-_NATIVE = frozenset({datetime})  # as the server's
+_NATIVE = frozenset({datetime})  # as the server's, and `Fragment`
 _CALLERS = [
     *("admin", "operator", "viewer", "client") * 4,
     *("viewer of another client", "device", "nobody", "nobody any more"),
@@ -100,7 +101,9 @@ def _query(world: World, caller: str, asked: Asked, document: DocumentNode) -> C
 
     async def plan(document: DocumentNode) -> list[Answer]:
         request = (schema, document, None, world.context(caller), asked.variables, asked.name)
-        return [await Answer.of_plan(execute(*request, plans=_plans, native=_NATIVE, fallback=None))]
+        return [
+            await Answer.of_plan(execute(*request, plans=_plans, native=_NATIVE, written=Fragment, fallback=None))
+        ]
 
     async def core(document: DocumentNode) -> list[Answer]:
         request = (schema, document, None, world.context(caller), asked.variables, asked.name)
