@@ -124,6 +124,7 @@ async def register_device(
     given: dict[str, Any] = {
         "name": checked_name(name or key),
         "mac": mac_in(key) if mac is None else checked_mac(mac),
+        "board": None if board is None else checked_board(board),
         "labels": checked_labels(labels),
     }
     try:
@@ -132,7 +133,6 @@ async def register_device(
             id=device_id,
             client_id=owner,
             key=key,
-            board=None if board is None else checked_board(board),
             **given,
             wake_interval_seconds=checked_interval(wake_interval_seconds),
             token_hash=token.hash,
@@ -142,8 +142,7 @@ async def register_device(
         if error.constraint_name == _UNIQUE_MAC:
             raise _mac_taken() from None
         raise Conflict("There is already a device with this key.", code="KEY_TAKEN", argument="key") from None
-    after = {"key": key, "name": given["name"], "mac": given["mac"], "labels": given["labels"]}
-    after["wakeIntervalSeconds"] = wake_interval_seconds
+    after = {"key": key, **given, "wakeIntervalSeconds": wake_interval_seconds}
     tx.emit(scope, "device.registered", client_id=owner, subject=("Device", device_id), key=key, after=after)
     return device_id, token
 

@@ -38,6 +38,8 @@ async def test_an_event_says_what_happened_to_whom_by_whom_and_in_which_request(
     assert event.pop("cursor")
     assert len(event.pop("id")) == 36
     assert abs(datetime.now().astimezone() - datetime.fromisoformat(event.pop("occurredAt"))) < timedelta(minutes=1)
+    given: dict[str, Any] = {"name": "Shelf", "mac": None, "board": None, "labels": []}
+
     assert event == {
         "type": "device.registered",
         "clientId": org.id,
@@ -45,7 +47,7 @@ async def test_an_event_says_what_happened_to_whom_by_whom_and_in_which_request(
         "subjectId": device_id,
         "actorKind": "USER",
         "actorId": me,
-        "data": {"key": "cam-1"},
+        "data": {"key": "cam-1", "after": {"key": "cam-1", **given, "wakeIntervalSeconds": 3600}},
         "correlationId": request_id,
     }
 
