@@ -96,8 +96,11 @@ _long_gone = (
         _d.deregistered_at.is_(None),
         _last_sign < func.now() - bindparam("after", type_=Interval),
     )
+    # In the order in which wakes lock them, so that it may wait: what the sweep of presence holds at the same
+    # moment would otherwise be left for an hour.
+    .order_by(_d.id)
     .limit(bindparam("limit", type_=BigInteger))
-    .with_for_update(skip_locked=True)
+    .with_for_update(key_share=True)
     .cte("long_gone")
 )
 _marked = (

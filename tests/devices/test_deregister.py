@@ -31,7 +31,7 @@ async def test_the_event_says_what_was_deregistered_and_by_whom(org: Organisatio
     assert (event["data"]["key"], event["data"]["name"]) == ("cam", "Top shelf")
     assert event["data"]["before"] == {
         **{"key": "cam", "name": "Top shelf", "enabled": True, "wakeIntervalSeconds": 3600},
-        **{"mac": None, "labels": []},
+        **{"mac": None, "board": None, "labels": []},
     }
     assert (event["actorKind"], event["actorId"]) == ("USER", viewer["user"]["id"])
     assert (event["subjectKind"], event["subjectId"], event["clientId"]) == ("DEVICE", device.id, org.id)
