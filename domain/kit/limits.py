@@ -34,6 +34,7 @@ class Limiter:
         )
         self._shared = MovingWindowRateLimiter(storage)
         self._own = MovingWindowRateLimiter(MemoryStorage())
+        self._here = Windows()
         self._guesses: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def spend(self, limit: RateLimitItem, *who: str) -> None:
@@ -45,11 +46,10 @@ class Limiter:
         if not allowed:
             raise await self._too_many(limit, *who)
 
-    async def spend_here(self, limit: RateLimitItem, *who: str) -> None:
+    def spend_here(self, limit: RateLimitItem, *who: str) -> None:
         """As `spend`, counted by this process alone: for what comes often and may come a little oftener."""
-        if not await self._own.hit(limit, *who):
-            stats = await self._own.get_window_stats(limit, *who)
-            raise _too_many(limit, stats.reset_time)
+        if (seconds := self._here.hit(limit, who, time.monotonic())) is not None:
+            raise _too_many(limit, time.time() + seconds)
 
     async def demand(self, limit: RateLimitItem, *who: str) -> None:
         """Count nothing. Raises TooMany when the limit is reached."""
@@ -84,6 +84,44 @@ class Limiter:
         except (RedisError, OSError):
             stats = await self._own.get_window_stats(limit, *who)
         return _too_many(limit, stats.reset_time)
+
+
+class Windows:
+    """Counts of one process, by moving windows: what came in this window, and of the one before the share that the
+    window that ends now still covers.
+
+    The library's own storage in memory looks through every key in a thread, again and again: a fifth of the
+    processor when tens of thousands of devices report. Here whole windows are dropped.
+    """
+
+    def __init__(self) -> None:
+        self._now: dict[tuple[str, int], tuple[int, _Counts, _Counts]] = {}
+
+    def hit(self, limit: RateLimitItem, who: tuple[str, ...], now: float) -> float | None:
+        """Count one at this moment (seconds of a clock that only goes on), unless the limit is reached: then the
+        seconds until there is room.
+        """
+        length = limit.get_expiry()
+        number, into = divmod(now, length)
+        before, here = self._windows((limit.namespace, length), int(number))
+        earlier, count = before.get(who, 0), here.get(who, 0)
+        if earlier * (1 - into / length) + count + 1 <= limit.amount:
+            here[who] = count + 1
+            return None
+        room = limit.amount - 1 - count
+        if room >= 0:
+            return length * (1 - room / earlier) - into
+        return length - into + length * (1 - (limit.amount - 1) / count)
+
+    def _windows(self, key: tuple[str, int], number: int) -> "tuple[_Counts, _Counts]":
+        last, before, here = self._now.get(key, (number, {}, {}))
+        if number != last:
+            before, here = (here if number == last + 1 else {}), {}
+        self._now[key] = (number, before, here)
+        return before, here
+
+
+_Counts = dict[tuple[str, ...], int]
 
 
 def _too_many(limit: RateLimitItem, reset_time: float) -> TooMany:

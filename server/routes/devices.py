@@ -97,7 +97,7 @@ class DeviceRoutes:
             if device is None:
                 raise NotFound("There is no such device.", key=key)
             device_id = device.id
-        await self._services.limiter.spend_here(self._limit, device_id)
+        self._services.limiter.spend_here(self._limit, device_id)
         return principal.scope, device_id
 
     async def _receive(self, request: Request) -> tuple[Accepted, dict[str, Any]]:
