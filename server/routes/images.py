@@ -65,7 +65,7 @@ class ImageRoutes:
     async def _receive(self, request: Request) -> Accepted:
         principal = await self._services.authenticator.principal(request.headers.get("authorization"))
         principal.demand(Permission.IMAGES_WRITE)
-        await self._services.limiter.spend_here(self._limit, str(principal.id))
+        self._services.limiter.spend_here(self._limit, str(principal.id))
         body = self._intake.body(request)
         async with self._intake.place():
             try:
