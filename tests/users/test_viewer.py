@@ -25,6 +25,8 @@ _OPERATING = _READING | {
         "configs:content",
         "configs:write",
         "firmware:write",
+        "images:write",
+        "images:generate",
         "clients:token",
         "users:read",
         "retention:write",
