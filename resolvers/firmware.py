@@ -144,10 +144,7 @@ async def firmware_of(ctx: Context, parents: Sequence[RolloutRow]) -> list[Firmw
 
 @answers(Rollout, "stages", reads=["stages"])
 async def stages_of(ctx: Context, parents: Sequence[RolloutRow]) -> list[list[RolloutStage]]:
-    return [
-        [RolloutStage(percent=float(one["percent"]), minutes=one["minutes"]) for one in row.stages]
-        for row in parents
-    ]
+    return [[_stage(stage) for stage in row.stages] for row in parents]
 
 
 def _stage(stage: dict[str, Any]) -> RolloutStage:

@@ -56,25 +56,15 @@ def execute(
     executes (a middleware, an executor class, an abort signal…) is left to graphql-core, as are operations that
     plans do not support: `fallback` is called with the same arguments. Raises Unsupported when that is None.
     """
-
     changes = (middleware, executor_class, is_awaitable, is_async_iterable, abort_signal, hooks)
     bound = None
     if not others and changes == _NO_CHANGES:
         with suppress(Unsupported):
             bound = bind(
-                schema,
-                document,
-                variable_values,
-                operation_name,
-                field_resolver,
-                type_resolver,
-                max_coercion_errors,
-                hide_suggestions,
-                plans=PlanCache(1) if plans is None else plans,
-                native=native,
-                written=written,
-                document_key=document_key,
-            )
+                schema, document, variable_values, operation_name, field_resolver, type_resolver,
+                max_coercion_errors, hide_suggestions, plans=PlanCache(1) if plans is None else plans,
+                native=native, written=written, document_key=document_key,
+            )  # fmt: skip
     if bound is None:
         if fallback is None:
             raise Unsupported

@@ -484,7 +484,7 @@ async def _own_event_after_theirs(stack: Stack, org: Organisation, theirs: _Thin
         live = await socket.subscribe("subscription { events { clientId type } }")
         assert (await theirs.reporter.heartbeat()).status_code == 200
         own = await _Things.of(org)
-        last = {"device_command.queued", "image.ready"}  # in either order: a worker makes the image ready
+        last = {"config_schema.set", "image.ready"}  # in either order: a worker makes the image ready
         while last:
             event = (await live.next())["events"]
             assert event["clientId"] == org.id
