@@ -117,16 +117,19 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["folder", "s3"])
-def either_stack(request: pytest.FixtureRequest, stack_of: StackOf) -> Iterator[Stack]:
-    """The server on each kind of storage, for modules whose `stack` this is."""
-    if request.param == "folder":
-        yield request.getfixturevalue("folder_stack")
-        return
-    server: S3Server = request.getfixturevalue("s3")
-    url = server.url(f"images-{uuid.uuid4().hex[:8]}/some/prefix")
-    with stack_of(QM_STORAGE_URL=url, QM_INTROSPECTION="true", **keys_of(server)) as stack:
+@pytest.fixture(scope="session")
+def s3_stack(s3: S3Server, stack_of: StackOf) -> Iterator[Stack]:
+    """`quartermaster serve` whose images are in S3."""
+    url = s3.url(f"images-{uuid.uuid4().hex[:8]}/some/prefix")
+    with stack_of(QM_STORAGE_URL=url, QM_INTROSPECTION="true", **keys_of(s3)) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session", params=["folder", "s3"])
+def either_stack(request: pytest.FixtureRequest) -> Stack:
+    """The server on each kind of storage, for modules whose `stack` this is."""
+    stack: Stack = request.getfixturevalue(f"{request.param}_stack")
+    return stack
 
 
 @pytest.fixture

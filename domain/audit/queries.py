@@ -11,7 +11,7 @@ from domain.clients.models import clients
 from domain.events.models import AUDITED, EventRow, events
 from domain.events.queries import NEWEST_FIRST
 from domain.kit.errors import Invalid
-from domain.kit.paging import Count, Page, fetch_page, paged
+from domain.kit.paging import Count, Page, fetch_page, given_filters, list_key, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
@@ -64,17 +64,15 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
 
 async def list_audit(db: Runner, scope: Scope, *, first: int, after: str | None, **filters: Any) -> Page[EventRow]:
     """The changes in the scope, newest first. Filters are those of `_CONDITIONS`; None means any."""
-    given = {name: value for name, value in filters.items() if value is not None}
+    given = given_filters(scope, filters)
     if len(given.get("action_prefix", "")) > _LONGEST_ACTION:
         raise Invalid(f"An action has at most {_LONGEST_ACTION} characters.", argument="actionPrefix")
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
     names = frozenset(given)
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names), **given)}
 
-    key = ("audit", tuple(sorted((name, str(value)) for name, value in given.items())))
+    key = list_key("audit", given)
     statement = _list(names, after is not None)
     return await fetch_page(db, lambda _: statement, NEWEST_FIRST, Count(key, None, count), first, after, **given)
 

@@ -22,7 +22,7 @@ from domain.configs.models import (
 from domain.devices.models import DeviceRow, devices
 from domain.devices.queries import prefix_query
 from domain.kit.errors import Invalid
-from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged, projected
+from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, given_filters, list_key, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
@@ -214,20 +214,18 @@ async def list_configs(
     `order` is a name in ORDERS; filters are those of `_CONDITIONS`, absent or None meaning any. Deleted ones are
     listed for `deleted` True alone, and nothing else is then.
     """
-    given = {name: value for name, value in filters.items() if value is not None}
+    given = given_filters(scope, filters)
     chosen = {"deleted"} if given.pop("deleted", False) else set()
     if "in_sync" in given:  # two conditions, not a comparison: with that the whole table would be looked through
         chosen.add("in_sync" if given.pop("in_sync") else "~in_sync")
     if "search" in given:
         given["search"] = prefix_query(given["search"])
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
     names = frozenset(chosen.union(given))
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names), **given)}
 
-    key = ("configs", names, tuple(sorted((name, str(value)) for name, value in given.items())))
+    key = list_key("configs", given, names)
     statement = partial(_list, names, order, after is not None)
     return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, wanted, **given)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Select, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.device_commands.models import OPEN, CommandStatus, DeviceCommandRow, device_commands
-from domain.kit.paging import Count, Order, Page, fetch_pages, paged, projected
+from domain.kit.paging import Count, Order, Page, fetch_pages, given_filters, list_key, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
@@ -72,16 +72,14 @@ async def commands_of_devices(
     **filters: Any,
 ) -> list[Page[DeviceCommandRow]]:
     """One page of commands for each device, the newest first, aligned; filters are those of `_CONDITIONS`."""
-    given = {name: value for name, value in filters.items() if value is not None}
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
+    given = given_filters(scope, filters)
     names = frozenset(given)
 
     async def count(parents: Sequence[str | None]) -> dict[str | None, int]:
         rows = await db.all(_count(names), parents=list(parents), **given)
         return {row.parent_key: row["count"] for row in rows}
 
-    key = ("device commands", tuple(sorted((name, str(value)) for name, value in given.items())))
+    key = list_key("device commands", given)
     statement = partial(_list, names, after is not None)
     return await fetch_pages(
         db, statement, _NEWEST, lambda parent: Count(key, parent, count), device_ids, first, after, wanted, **given

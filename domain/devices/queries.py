@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from domain.devices.models import SEARCHED, DeviceRow, devices
 from domain.devices.presence import DEFAULT_POLICY, STATE, STATUS, PresencePolicy
 from domain.kit.errors import Invalid
-from domain.kit.paging import Count, Order, Page, fetch_page, paged, projected
+from domain.kit.paging import Count, Order, Page, fetch_page, given_filters, list_key, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
@@ -153,7 +153,7 @@ async def list_devices(
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names), **given)}
 
-    key = ("devices", tuple(sorted((name, str(value)) for name, value in given.items())))
+    key = list_key("devices", given)
     statement = partial(_list, names, order, after is not None)
     return await fetch_page(db, statement, ORDERS[order], Count(key, None, count), first, after, wanted, **given)
 
@@ -179,11 +179,9 @@ def _given(
     scope: Scope, policy: PresencePolicy, filters: Mapping[str, Any]
 ) -> tuple[frozenset[str], dict[str, Any]]:
     """The names of the conditions that are asked for, and their parameters."""
-    given = {name: value for name, value in filters.items() if value is not None}
+    given = given_filters(scope, filters)
     if "search" in given:
         given["search"] = prefix_query(given["search"])
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
     names = frozenset(given)
     if "presence" in given or "status" in given:
         given |= policy.parameters() | {"inactive_after": policy.inactive_after}

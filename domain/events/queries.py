@@ -9,7 +9,17 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.events.models import EventRow, event_floors, event_log, events
 from domain.kit.errors import Invalid
-from domain.kit.paging import Count, Order, Page, decode_cursor, encode_cursor, fetch_page, paged
+from domain.kit.paging import (
+    Count,
+    Order,
+    Page,
+    decode_cursor,
+    encode_cursor,
+    fetch_page,
+    given_filters,
+    list_key,
+    paged,
+)
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
@@ -81,15 +91,13 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
 
 async def list_events(db: Runner, scope: Scope, *, first: int, after: str | None, **filters: Any) -> Page[EventRow]:
     """The events in the scope, newest first. Filters are those of `_CONDITIONS`."""
-    given = {name: value for name, value in filters.items() if value is not None}
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
+    given = given_filters(scope, filters)
     names = frozenset(given)
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names), **given)}
 
-    key = ("events", tuple(sorted((name, str(value)) for name, value in given.items())))
+    key = list_key("events", given)
     statement = _list(names, after is not None)
     return await fetch_page(db, lambda _: statement, NEWEST_FIRST, Count(key, None, count), first, after, **given)
 

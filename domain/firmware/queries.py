@@ -15,7 +15,7 @@ from domain.firmware.models import (
     rollout_devices,
     rollouts,
 )
-from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged, projected
+from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, given_filters, list_key, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import R, Row, Runner, Statement
 from domain.kit.tables import Id
@@ -135,15 +135,13 @@ async def _listed(
     **filters: Any,
 ) -> Page[Any]:
     """Filters are those of the table's conditions, absent or None meaning any."""
-    given = {name: value for name, value in filters.items() if value is not None}
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
+    given = given_filters(scope, filters)
     names = frozenset(given)
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(table, names), **given)}
 
-    key = (table.name, tuple(sorted((name, str(value)) for name, value in given.items())))
+    key = list_key(table.name, given)
     statement = partial(_list, table, names, after is not None)
     counted = Count(key, None, count)
     return await fetch_page(db, statement, _NEWEST[table.name], counted, first, after, wanted, **given)
@@ -197,7 +195,7 @@ async def devices_of_rollouts(
     wanted: Wanted = EVERYTHING,
 ) -> list[Page[RolloutDeviceRow]]:
     """One page of devices for each rollout, in the order in which stages take them; aligned with the ids."""
-    given = {name: value for name, value in (("state", state), ("scope", scope.client_id)) if value is not None}
+    given = given_filters(scope, {"state": state})
     has = (state is not None, scope.client_id is not None)
 
     async def count(parents: Sequence[str | None]) -> dict[str | None, int]:
@@ -205,7 +203,7 @@ async def devices_of_rollouts(
         return {row.parent_key: row["count"] for row in rows}
 
     statement = partial(_devices, *has, after is not None)
-    key = ("rollout devices", state, scope.client_id)
+    key = list_key("rollout devices", given)
     return await fetch_pages(
         db,
         statement,

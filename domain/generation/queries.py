@@ -8,7 +8,7 @@ from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.generation.models import GenerationRow, generations
-from domain.kit.paging import Count, Order, Page, fetch_page, paged, projected
+from domain.kit.paging import Count, Order, Page, fetch_page, given_filters, list_key, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
@@ -67,14 +67,12 @@ async def list_generations(
 
     Filters are those of `_CONDITIONS`.
     """
-    given = {name: value for name, value in filters.items() if value is not None}
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
+    given = given_filters(scope, filters)
     names = frozenset(given)
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names), **given)}
 
-    key = ("generations", tuple(sorted((name, str(value)) for name, value in given.items())))
+    key = list_key("generations", given)
     statement = partial(_list, names, after is not None)
     return await fetch_page(db, statement, _NEWEST, Count(key, None, count), first, after, wanted, **given)

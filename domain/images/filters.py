@@ -14,6 +14,7 @@ from domain.images.models import ImageSource, images
 from domain.images.scenes import bits_apart
 from domain.images.tags import checked_tags
 from domain.kit.errors import Invalid
+from domain.kit.paging import given_filters
 from domain.kit.scope import Scope, visible
 from domain.kit.tables import Id, Moment
 
@@ -89,7 +90,7 @@ def given(scope: Scope, filters: Mapping[str, Any]) -> tuple[frozenset[str], dic
     (EXCLUDED where absent, INCLUDED, ONLY), `search` as people write it, `tags` of which an image has all, and
     `similar_to` with its `distance` in bits. Raises Invalid.
     """
-    left = {name: value for name, value in filters.items() if value is not None}
+    left = given_filters(scope, filters)
     names: set[str] = set()
     for flag, no in (("featured", "not featured"), ("unchanged", "changed")):
         if flag in left:
@@ -102,8 +103,6 @@ def given(scope: Scope, filters: Mapping[str, Any]) -> tuple[frozenset[str], dic
     if (sources := left.pop("sources", None)) is not None:
         names.add(" ".join(("sources", *sorted(sources))) if sources else "none")
     search, tags, distance = left.pop("search", None), left.pop("tags", ()), left.pop("distance", None)
-    if scope.client_id is not None:
-        left["scope"] = scope.client_id
     names |= left.keys()
     if "similar_to" in left:
         left |= {"distance": _checked_distance(distance), "most_similar": MOST_SIMILAR, "scope": scope.client_id}

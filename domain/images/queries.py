@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.images.filters import REPLANNED, condition, given
 from domain.images.models import ImageRow, images
-from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, paged, projected
+from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, list_key, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
@@ -97,7 +97,7 @@ async def list_images(
         return {None: await db.value(_count(names, False), **values)}
 
     statement = partial(_list, names, order, after is not None, False)
-    counted = Count(_key("images", names, values), None, count)
+    counted = Count(list_key("images", values, names), None, count)
     return await fetch_page(db, statement, ORDERS[order], counted, first, after, wanted, **values)
 
 
@@ -119,7 +119,7 @@ async def images_of_devices(
         rows = await db.all(_count(names, True), parents=list(parents), **values)
         return {row.parent_key: row["count"] for row in rows}
 
-    key = _key("device images", names, values)
+    key = list_key("device images", values, names)
     statement = partial(_list, names, order, after is not None, True)
     return await fetch_pages(
         db,
@@ -132,7 +132,3 @@ async def images_of_devices(
         wanted,
         **values,
     )
-
-
-def _key(list_name: str, names: frozenset[str], values: dict[str, Any]) -> Any:
-    return (list_name, names, tuple(sorted((name, str(value)) for name, value in values.items())))

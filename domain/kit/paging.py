@@ -7,7 +7,7 @@ join, a list under each of many parents: one query for all of them.
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -32,6 +32,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.kit.errors import Invalid
 from domain.kit.ids import is_id
+from domain.kit.scope import Scope
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
 from domain.kit.written import EVERYTHING, JSON, Unwritten, Wanted, written
@@ -118,6 +119,17 @@ class Edge(Generic[R]):
     cursor: str
 
 
+def given_filters(scope: Scope, filters: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters that ask for something (None asks for nothing), and `scope` where it is one client's."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    return given if scope.client_id is None else given | {"scope": scope.client_id}
+
+
+def list_key(name: str, given: Mapping[str, Any], conditions: frozenset[str] = frozenset()) -> Hashable:
+    """The `key` of a count: equal for equal filters of the same list. `conditions` are those without parameters."""
+    return (name, conditions, tuple(sorted((key, str(value)) for key, value in given.items())))
+
+
 @dataclass(frozen=True)
 class Count:
     """A question that many pages may ask at once: `ask` is called once with the parents of all of them.
@@ -125,7 +137,7 @@ class Count:
     Two counts are put together when their `key` (list, filter) is equal. `parent` None is a root list.
     """
 
-    key: Any
+    key: Hashable
     parent: str | None
     ask: Callable[[Sequence[str | None]], Awaitable[dict[str | None, int]]]
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import TEXT
 
 from domain.clients.models import clients
 from domain.kit.errors import NotFound
-from domain.kit.paging import Count, Order, Page, fetch_page, paged
+from domain.kit.paging import Count, Order, Page, fetch_page, given_filters, list_key, paged
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
@@ -128,14 +128,12 @@ async def list_cleanup_runs(
     db: Runner, scope: Scope, *, first: int, after: str | None, **filters: Any
 ) -> Page[CleanupRow]:
     """The cleanups in the scope, the newest first. Filters are those of `_CONDITIONS`."""
-    given = {name: value for name, value in filters.items() if value is not None}
-    if scope.client_id is not None:
-        given["scope"] = scope.client_id
+    given = given_filters(scope, filters)
     names = frozenset(given)
 
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_count(names), **given)}
 
-    key = ("cleanup runs", tuple(sorted((name, str(value)) for name, value in given.items())))
+    key = list_key("cleanup runs", given)
     statement = _list(names, after is not None)
     return await fetch_page(db, lambda _: statement, _NEWEST, Count(key, None, count), first, after, **given)

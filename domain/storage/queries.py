@@ -141,7 +141,7 @@ async def list_storage_sweeps(db: Runner, scope: Scope, *, first: int, after: st
     async def count(_: Sequence[str | None]) -> dict[str | None, int]:
         return {None: await db.value(_COUNT)}
 
-    statement, counted = _list(after is not None), Count(("storage sweeps",), None, count)
+    statement, counted = _list(after is not None), Count("storage sweeps", None, count)
     return await fetch_page(db, lambda _: statement, _NEWEST_FIRST, counted, first, after)
 
 

@@ -122,6 +122,11 @@ class Organisation:
         )
         return await admin.with_token(None).login(email, password)
 
+    def through(self, http: httpx.AsyncClient) -> "Organisation":
+        """The same people, through another HTTP client."""
+        people = {role: replace(getattr(self, role), http=http) for role in ("admin", "operator", "viewer")}
+        return replace(self, **people)
+
     async def device(self, key: str | None = None, **fields: Any) -> TestDevice:
         """Register a device."""
         key = key or f"cam-{uuid.uuid4().hex[:10]}"
