@@ -6,7 +6,9 @@ from typing import Any
 
 import httpx
 
-from tests.support.api import Api, TestDevice
+from tests.support.api import Api, Organisation, TestDevice
+from tests.support.log import eventually
+from tests.support.sql import execute
 
 IMAGE = b"\xe9" + bytes(range(256)) * 40
 ROLLOUT_FIELDS = """id status reason stage stageLimit deviceCount failureShare timeoutMinutes retries finishedAt
@@ -85,6 +87,39 @@ async def wake(device: TestDevice, runs: str | None = "1.0.0", **said: Any) -> d
     assert answer.status_code == 200, answer.text
     offered: dict[str, Any] | None = answer.json()["next"]["firmware"]
     return offered
+
+
+async def reaches(org: Organisation, rollout_id: str, **expected: Any) -> dict[str, Any]:
+    """The rollout, once it is so."""
+
+    async def is_so() -> Any:
+        now = await rollout_now(org.viewer, rollout_id)
+        return now if expected.items() <= now.items() else None
+
+    rollout: dict[str, Any] = await eventually(is_so, within=30, what=f"a rollout with {expected}")
+    return rollout
+
+
+def progress(**counts: int) -> dict[str, int]:
+    none = dict.fromkeys(
+        ("pending", "offered", "downloading", "installed", "failed", "timedOut", "skipped", "cancelled"), 0
+    )
+    return {**none, **counts}
+
+
+async def let_offers_be_over(database_url: str, rollout_id: str) -> None:
+    await execute(
+        database_url,
+        f"UPDATE rollout_devices SET due_at = now() - interval '1 second' "
+        f"WHERE rollout_id = '{rollout_id}' AND due_at IS NOT NULL",
+    )
+
+
+async def by_position(org: Organisation, rollout_id: str, devices: list[TestDevice]) -> list[TestDevice]:
+    """The devices in the order in which stages take them."""
+    found = {device.id: device for device in devices}
+    page = await devices_of(org.viewer, rollout_id)
+    return [found[node["device"]["id"]] for node in page["nodes"]]
 
 
 def sha256(content: bytes) -> str:
