@@ -10,6 +10,7 @@ import dramatiq
 from PIL import Image
 
 from domain.kit.sql import Database
+from domain.kit.tasks import end
 from domain.retention.models import CleanupKind
 from domain.schedule.models import JobName
 from server import metrics, telemetry
@@ -34,9 +35,6 @@ from workers.relay import Relay
 from workers.run import run_worker
 from workers.schedule import Schedule
 from workers.timetable import Timed, Work
-
-_CANCEL_AGAIN = 1.0  # seconds
-
 
 # Pillow's memory blocks of 16 MB that are kept for the next image: the pages of a new one are cleared by the
 # kernel while the interpreter's lock is held.
@@ -162,10 +160,7 @@ async def _until_stopped(relay: Relay) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    while not leading.done():
-        # More than once: a connection that is lost in the same moment turns the cancellation into its own error.
-        leading.cancel()
-        await asyncio.wait({leading}, timeout=_CANCEL_AGAIN)
+    await end(leading)
     stopping.cancel()
     if not leading.cancelled():
         leading.result()

@@ -10,6 +10,7 @@ import structlog
 
 from domain.kit.errors import Refusal
 from domain.kit.scope import SYSTEM
+from domain.kit.tasks import end
 from domain.kit.transactions import transaction
 from domain.storage.comparison import Comparison, brake, compare
 from domain.storage.listing import listed
@@ -98,4 +99,4 @@ async def _kept(sweep: SweepRow) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        keeping.cancel()
+        await end(keeping)

@@ -11,6 +11,7 @@ import structlog
 
 from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
+from domain.kit.tasks import end
 from domain.kit.transactions import transaction
 from domain.schedule.commands import end_run, take_due
 from domain.schedule.times import Timetable
@@ -39,9 +40,7 @@ class Timed:
 
     async def stop(self) -> None:
         """Cut off what runs."""
-        for task in self._running.values():
-            task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await end(*self._running.values())
 
     async def _run(self, name: str) -> None:
         failure = None

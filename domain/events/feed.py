@@ -7,7 +7,6 @@ seconds until the feed looks by itself.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 from redis.asyncio import Redis
@@ -18,6 +17,7 @@ from domain.events.queries import events_onward, log_floor, log_head, oldest_pos
 from domain.kit.errors import Invalid, Refusal
 from domain.kit.scope import SYSTEM, Scope
 from domain.kit.sql import Database
+from domain.kit.tasks import end
 
 _log = structlog.get_logger(__name__)
 
@@ -52,9 +52,7 @@ class Feed:
 
     async def stop(self) -> None:
         if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     async def resumable(self, scope: Scope, cursor: str) -> int:
         """The position behind a cursor. Raises Invalid for one that is none or whose events are no longer kept."""

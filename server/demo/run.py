@@ -11,6 +11,7 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
+from domain.kit.tasks import end
 from server.demo.camera import Camera
 from server.demo.client import DemoError, GraphQLError, Server
 from server.demo.darkroom import Darkroom
@@ -47,11 +48,11 @@ async def _run(console: Console, server: Server, cameras: Sequence[Camera], seco
     try:
         with _stop_on_signal() as stop:
             await _first_of(stop.wait(), seconds, watching + living)
-        await _ended(living)
+        await end(*living)
         await _processed(cameras)
     finally:
         darkroom.close()
-        await _ended(living + watching)
+        await end(*living, *watching)
     console.print(f"After {time.monotonic() - started:.0f} s: {totals(cameras)}.", highlight=False, soft_wrap=True)
 
 
@@ -77,12 +78,6 @@ async def _processed(cameras: Sequence[Camera]) -> None:
         if not any(camera.waiting for camera in cameras):
             return
         await asyncio.sleep(0.05)
-
-
-async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ from tests.device_commands.operations import CANCEL, send, wake
 from tests.devices.operations import DEREGISTER, UPDATE
 from tests.firmware.operations import PAUSE, begun, uploaded
 from tests.generation.operations import IMPORT, SCENE, ended, generate, scene
+from tests.retention.operations import cleaned
+from tests.storage.operations import swept
 from tests.support.api import Api, Organisation, TestDevice
 from tests.support.log import eventually
 from tests.support.people import DELETE_USER, Person
@@ -52,6 +54,7 @@ _PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {
   configs(first: 1) {{ __typename pageInfo {{ endCursor }} nodes {{ versions(first: 1) {_PAGE} }} }}
   byDeviceName: configs(first: 1, order: DEVICE_NAME_DESC) {_PAGE} configTemplates(first: 1) {_PAGE}
   events(first: 3) {_PAGE} auditLog(first: 2) {_PAGE} clients(first: 1) {_PAGE} users(first: 1) {_PAGE} }}"""
+_ENDED_PAGES = f"{{ cleanupRuns(first: 1) {_PAGE} storageSweeps(first: 1) {_PAGE} }}"
 _UNSETTLED = (
     "SELECT count(*) FROM (SELECT FROM outbox UNION ALL SELECT FROM images"
     " WHERE status NOT IN ('READY', 'REJECTED') UNION ALL SELECT FROM image_generations"
@@ -112,6 +115,10 @@ class World:
             await admin.run(DELETE_USER, id=gone.id)
             await _settled(stack.environment["QM_DATABASE_URL"])
             pages = [await api.run(_PAGES) for api in (org.operator, other.operator)]
+            for _ in range(2):
+                await cleaned(org.operator, dry=True)
+                await swept(admin, dryRun=True)
+            pages.append(await admin.run(_ENDED_PAGES))
         async with api_services(_settings(stack, folder)) as opened:
             services = replace(opened, platform=_AskedOnce(opened.platform))
             tokens = {
