@@ -12,7 +12,7 @@ Why not an ORM session, and why this pool: docs/decisions/0001-core-statements-o
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 import asyncpg
 import orjson
@@ -146,7 +146,7 @@ class Database(Runner):
         statement_timeout: float = 5,
         acquire_timeout: float = 2,
         application: str = "quartermaster",
-    ) -> Database:
+    ) -> Self:
         """Open the pool. Times are in seconds. Raises what asyncpg raises when the server is not there."""
         pool = await asyncpg.create_pool(
             url,

@@ -237,9 +237,10 @@ async def inside(stack: Stack, tmp_path: Path) -> AsyncIterator[_InProcess]:
         redis_namespace=stack.environment["QM_REDIS_NAMESPACE"],
         secret_key=stack.environment["QM_SECRET_KEY"],
     )
+    database = await _Counting.connect(stack.environment["QM_DATABASE_URL"], pool_size=4)
     async with api_services(settings) as services:
-        database = _Counting(services.database.pool, 2.0)
         yield _InProcess(replace(services, database=database), database)
+    await database.close()
 
 
 @pytest.fixture(scope="module")

@@ -132,12 +132,13 @@ async def inside(stack: Stack, tmp_path: Path) -> AsyncIterator[Inside]:
         secret_key=stack.environment["QM_SECRET_KEY"],
     )
     redis = connect_redis(settings)
+    database = await Counting.connect(stack.environment["QM_DATABASE_URL"], pool_size=4)
     async with api_services(settings) as services:
-        database = Counting(services.database.pool, 2.0)
         fanout = Fanout(services.feed, database)
         counted = replace(services, database=database)
         yield Inside(counted, database, build_executor(settings, redis), fanout)
         fanout.stop()
+    await database.close()
     await redis.aclose()
 
 
