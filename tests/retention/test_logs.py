@@ -130,7 +130,8 @@ async def test_events_of_who_keeps_less_go_and_nobody_resumes_over_the_gap(own_s
         for org in (short, long):
             await org.device()
         await change(admin, "EVENTS", client=short.id, keepDays=31)
-        old = {org.id: await logged(org.viewer, 3) for org in (short, long)}
+        await logged(short.viewer, types=["retention.policy_updated"])  # the last of what happened
+        old = {org.id: await whole_log(org.viewer) for org in (short, long)}
         last = old[short.id][-1]["cursor"]
         await execute(url, "UPDATE events SET recorded_at = recorded_at - interval '40 days'")
         await short.device("young")

@@ -43,7 +43,7 @@ def quartermaster(*arguments: str, folder: Path, **environment: str) -> "subproc
         ({"QM_IMAGE_CLEANUP_CRON": "0 2 * *"}, "five fields such as"),
         ({"QM_BACKUP_CRON": "0 2 30 2 *"}, "it is `off`, or five fields"),
         ({"QM_TIME_ZONE": "Mars/Olympus"}, "a name such as `Europe/Berlin`"),
-        ({"QM_KEPT_FOR_EVER": "images,devices"}, "'images', 'deleted_images', 'telemetry' or 'events'"),
+        ({"QM_KEPT_FOR_EVER": "images,devices"}, "'images', 'deleted_images', 'telemetry', 'events' or 'scenes'"),
         ({"QM_CLEANUP_MAX_SHARE": "0"}, "greater than 0"),
         ({"QM_REDIS_NAMESPACE": "a:b"}, "letters, digits, hyphens and underscores"),
         ({"QM_OTEL_ENDPOINT": "collector:4318"}, "begins with http:// or https://"),
