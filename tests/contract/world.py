@@ -55,11 +55,12 @@ _PAGES = f"""{{ devices(first: 2) {{ __typename pageInfo {{ endCursor }} nodes {
   byDeviceName: configs(first: 1, order: DEVICE_NAME_DESC) {_PAGE} configTemplates(first: 1) {_PAGE}
   events(first: 3) {_PAGE} auditLog(first: 2) {_PAGE} clients(first: 1) {_PAGE} users(first: 1) {_PAGE} }}"""
 _ENDED_PAGES = f"{{ cleanupRuns(first: 1) {_PAGE} storageSweeps(first: 1) {_PAGE} }}"
-_UNSETTLED = (
-    "SELECT count(*) FROM (SELECT FROM outbox UNION ALL SELECT FROM images"
-    " WHERE status NOT IN ('READY', 'REJECTED') UNION ALL SELECT FROM image_generations"
-    " WHERE status IN ('QUEUED', 'RUNNING')) AS unsettled"
-)
+_OF_THESE = "client_id IN (SELECT client_id FROM devices WHERE id = ANY($1))"
+_UNSETTLED = {
+    "an event that is not in the log": "outbox WHERE $1::uuid[] IS NOT NULL",
+    "an image that is worked on": f"images WHERE status NOT IN ('READY', 'REJECTED') AND {_OF_THESE}",
+    "a picture that is made": f"image_generations WHERE status IN ('QUEUED', 'RUNNING') AND {_OF_THESE}",
+}
 _MACS = ("00-00-00-00-00-01", "00-00-00-00-00-02", "00-00-00-00-00-03")
 _REJECTED = b"\xff\xd8\xff\xd9"  # a JPEG to whoever takes it, and no picture to whoever decodes it
 _HEADERS = {"X-Battery-V": "3.92", "X-Battery-Pct": "81.5", "X-RSSI": "-61", "X-Firmware": "1.4.2"}
@@ -113,7 +114,7 @@ class World:
             client_token = (await org.operator.run(_TOKEN, id=org.id))["regenerateClientToken"]["token"]
             gone = await Person.made(admin, "VIEWER", org.id)
             await admin.run(DELETE_USER, id=gone.id)
-            await _settled(stack.environment["QM_DATABASE_URL"])
+            await _settled(stack.environment["QM_DATABASE_URL"], devices)
             pages = [await api.run(_PAGES) for api in (org.operator, other.operator)]
             for _ in range(2):
                 await cleaned(org.operator, dry=True)
@@ -221,14 +222,15 @@ async def _closed(admin: Api) -> list[TestDevice]:
     return [device]
 
 
-async def _settled(url: str) -> None:
-    """Wait until everything that happened is in the log and no image is being worked on."""
-    connection = await asyncpg.connect(url)
+async def _settled(url: str, devices: list[TestDevice]) -> None:
+    """Wait until all that happened is in the log, and nothing of these devices' clients is being worked on."""
+    connection, ids = await asyncpg.connect(url), [device.id for device in devices]
+    for what, rows in _UNSETTLED.items():
 
-    async def none() -> bool:
-        return bool(await connection.fetchval(_UNSETTLED) == 0)
+        async def none(rows: str = rows) -> bool:
+            return not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {rows})", ids)
 
-    await eventually(none, what="an empty outbox, and images in their last state")
+        await eventually(none, what=f"the end of {what}")
     await connection.execute(  # nobody waits for a week
         "UPDATE devices SET last_seen_at = now() - interval '8 days 0.25 seconds' WHERE key = 'cam-unseen'"
     )

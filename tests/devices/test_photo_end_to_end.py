@@ -19,6 +19,7 @@ async def test_a_photo_is_accepted_processed_and_seen_live(stack: Stack, org: Or
         assert answer.json() == {
             "imageId": image_id,
             "duplicate": False,
+            "restored": False,
             "next": {
                 "wakeInSeconds": 3600,
                 "configVersion": None,
