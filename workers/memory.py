@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 DECODING = 300_000_000
 """Bytes. With interpreter, libraries and buffers a worker stays under 400 MB."""
 
+ORIGINALS = 40_000_000
+"""Bytes of files that are read and not finished with: one of the largest, or many as cameras make them."""
 
 # Of glibc's <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8

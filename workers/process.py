@@ -16,15 +16,16 @@ from domain.generation.providers import Provider
 from domain.kit.blobs import BlobStore
 from domain.kit.sql import Database
 from domain.retention.models import RetentionDefaults
-from workers.memory import Memory
+from workers.memory import ORIGINALS, Memory
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """`observe(job, failed, seconds)` counts a job that ended. Who decodes holds one of `decoding`, and of `memory`
-    what it takes. `provider` draws pictures; `generation_lease` is longer than that may take.
+    """`observe(job, failed, seconds)` counts a job that ended. Who reads an original holds of `originals` what that
+    takes; to decode it also one of `decoding`, and of `memory` what that takes. `provider` draws pictures;
+    `generation_lease` is longer than that may take.
     """
 
     database: Database
@@ -35,6 +36,7 @@ class WorkerParts:
     provider: Provider
     generation_lease: timedelta
     retention: RetentionDefaults
+    originals: Memory = field(default_factory=lambda: Memory(ORIGINALS))
     memory: Memory = field(default_factory=Memory)
 
 

@@ -26,6 +26,11 @@ def process_image(image_id: str) -> None:
         message = f"Processing did not come to an end {MAX_ATTEMPTS} times."
         wait_for(_reject(job, "GAVE_UP", message))
         return
+    with parts().originals.reserve(2 * job.size_bytes):  # itself, and a copy without its metadata
+        _process(job)
+
+
+def _process(job: ImageJobRow) -> None:
     original = wait_for(parts().blobs.get(job.original_key))
     try:
         with parts().decoding:

@@ -1,13 +1,16 @@
 """The jobs of variants: a size that somebody asked for is made of the original, once."""
 
 import io
+from datetime import timedelta
 
 import dramatiq
 
 from domain.images.processing import Rejected, Resized, resize
 from domain.images.variants import (
     MAX_ATTEMPTS,
+    REST,
     VariantJobRow,
+    VariantName,
     claim_variant,
     fail_variant,
     finish_variant,
@@ -27,8 +30,13 @@ def make_variant(image_id: str, name: str) -> None:
     if job is None:
         return
     if wanted is None or job.attempts > MAX_ATTEMPTS:
-        wait_for(_fail(job, f"Making it did not come to an end {MAX_ATTEMPTS} times."))
+        wait_for(_fail(job, f"Making it did not come to an end {MAX_ATTEMPTS} times.", rest=REST))
         return
+    with parts().originals.reserve(2 * job.original_bytes):
+        _make(job, wanted)
+
+
+def _make(job: VariantJobRow, wanted: VariantName) -> None:
     original = wait_for(parts().blobs.get(job.original_key))
     try:
         with parts().decoding:
@@ -43,7 +51,7 @@ def make_variant(image_id: str, name: str) -> None:
     except Rejected as rejection:
         wait_for(_fail(job, rejection.message))
         return
-    wait_for(_finish(job, variant_key(image_id, wanted), made))
+    wait_for(_finish(job, variant_key(job.image_id, wanted), made))
 
 
 async def _claim(image_id: str, name: str) -> VariantJobRow | None:
@@ -51,9 +59,9 @@ async def _claim(image_id: str, name: str) -> VariantJobRow | None:
         return await claim_variant(tx, SYSTEM, image_id, name)
 
 
-async def _fail(job: VariantJobRow, failure: str) -> None:
+async def _fail(job: VariantJobRow, failure: str, *, rest: timedelta | None = None) -> None:
     async with transaction(parts().database) as tx:
-        await fail_variant(tx, SYSTEM, job, failure)
+        await fail_variant(tx, SYSTEM, job, failure, rest=rest)
 
 
 async def _finish(job: VariantJobRow, key: str, made: Resized) -> None:

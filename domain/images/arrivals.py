@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Interval, Text, and_, bindparam, false, func, or_, select
+from sqlalchemy import Column, ColumnElement, Interval, Text, and_, bindparam, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT, insert
 
 from domain.clients.queries import clients_by_ids
@@ -74,6 +74,8 @@ _EARLIER = Statement(
             and_(
                 images.c.source == ImageSource.UPLOAD.value,
                 images.c.sha256 == bindparam("sha256", type_=TEXT),
+                # What workers gave up on is for trying again: the fault may have been theirs.
+                images.c.rejection_code.is_distinct_from("GAVE_UP"),
                 # The same under its own key is wanted twice; what was deleted is not there to be had twice.
                 or_(
                     bindparam("idempotency_key", type_=TEXT).is_(None),
@@ -87,6 +89,12 @@ _EARLIER = Statement(
     .order_by(_this_key.desc(), images.c.deleted_at.is_not(None), images.c.id)
     .limit(1),
     _Earlier,
+)
+
+_REKEY = Statement(
+    update(images)
+    .where(images.c.id == bindparam("image", type_=Id))
+    .values({name: _values[name] for name in ("uploaded_by", "idempotency_key")})
 )
 
 
@@ -121,7 +129,10 @@ async def accept_post(
     if earlier is not None:
         if earlier.sha256 != upload.sha256:
             raise Conflict("This Idempotency-Key was used for another image.", code="IDEMPOTENCY_KEY_REUSED")
-        return await told_again(tx, scope, earlier.id, earlier.deleted_at)
+        told = await told_again(tx, scope, earlier.id, earlier.deleted_at)
+        if told.restored and upload.idempotency_key is not None:  # who asks again under this key means this image
+            await tx.all(_REKEY, image=earlier.id, uploaded_by=sender, idempotency_key=upload.idempotency_key)
+        return told
     await record_image(
         tx,
         scope,

@@ -101,7 +101,7 @@ def given(scope: Scope, filters: Mapping[str, Any]) -> tuple[frozenset[str], dic
         case "ONLY":
             names.add("deleted")
     if (sources := left.pop("sources", None)) is not None:
-        names.add(" ".join(("sources", *sorted(sources))) if sources else "none")
+        names.add(" ".join(("sources", *sorted(set(sources)))) if sources else "none")
     search, tags, distance = left.pop("search", None), left.pop("tags", ()), left.pop("distance", None)
     names |= left.keys()
     if "similar_to" in left:

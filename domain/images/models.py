@@ -216,6 +216,7 @@ class ImageJobRow(Row):
     client_id: str
     device_id: str | None
     original_key: str
+    size_bytes: int
     attempts: int
     received_at: datetime
     device_captured_at: datetime | None

@@ -6,6 +6,7 @@ lease, as an image's own does (see `jobs.py`).
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Integer, Interval, bindparam, func, or_, select, text, update
@@ -21,6 +22,9 @@ from domain.kit.transactions import Transaction
 
 MAKE_VARIANT = "make_variant"
 MAX_ATTEMPTS = 3
+REST = timedelta(hours=1)
+"""After so many attempts, which may have been the fault of a store that was away."""
+
 _RESENT_AT_ONCE = 500
 _NAME = re.compile(r"(display|preview|thumbnail)(?:-(\d{2,4}))?\.(webp|avif)")
 _KEY = re.compile(r"variants/[0-9a-f]{2}/([0-9a-f-]{36})/([a-z0-9.-]+)")
@@ -64,6 +68,7 @@ class VariantJobRow(Row):
     name: str
     attempts: int
     original_key: str
+    original_bytes: int
 
 
 _mine = (image_variants.c.image_id == bindparam("image", type_=Id), image_variants.c.name == bindparam("name"))
@@ -83,8 +88,11 @@ _ASK = Statement(
     .on_conflict_do_update(
         index_elements=["image_id", "name"],
         set_={"status": VariantStatus.PENDING.value, "attempts": 0, "lease_until": _lease, "failure": None},
-        # Its bytes are gone, says who asks: it is made again.
-        where=(image_variants.c.status == VariantStatus.READY.value) & bindparam("gone", type_=Boolean),
+        # Its bytes are gone, says who asks; or it was given up on, long enough ago: it is made again.
+        where=or_(
+            (image_variants.c.status == VariantStatus.READY.value) & bindparam("gone", type_=Boolean),
+            (image_variants.c.status == VariantStatus.FAILED.value) & (image_variants.c.lease_until < func.now()),
+        ),
     )
     .returning(image_variants.c.status)
 )
@@ -109,6 +117,7 @@ _CLAIM = Statement(
         image_variants.c.name,
         image_variants.c.attempts,
         images.c.original_key,
+        images.c.size_bytes.label("original_bytes"),
     ),
     VariantJobRow,
 )
@@ -132,7 +141,11 @@ _MADE = Statement(
 _FAILED = Statement(
     update(image_variants)
     .where(*_held)
-    .values(status=VariantStatus.FAILED.value, lease_until=None, failure=bindparam("new_failure", type_=TEXT))
+    .values(
+        status=VariantStatus.FAILED.value,
+        lease_until=func.now() + bindparam("rest", type_=Interval),
+        failure=bindparam("new_failure", type_=TEXT),
+    )
 )
 _OVERDUE = (
     select(image_variants.c.image_id, image_variants.c.name)
@@ -151,7 +164,8 @@ _RESEND = Statement(
 
 
 async def ask_variant(tx: Transaction, scope: Scope, image_id: str, name: str, *, gone: bool = False) -> None:
-    """Have a variant made, unless it is or was, or the image is not READY. `gone`: its bytes are missing."""
+    """Have a variant made, unless it is or was, or cannot be, or the image is not READY. `gone`: its bytes are
+    missing."""
     row = await tx.one(_ASK, image=image_id, name=name, gone=gone, lease=LEASE, scope=scope.client_id)
     if row is not None:
         tx.enqueue(MAKE_VARIANT, image_id=image_id, name=name)
@@ -177,9 +191,12 @@ async def finish_variant(
     await tx.all(_MADE, image=job.image_id, name=job.name, attempt=job.attempts, **given)
 
 
-async def fail_variant(tx: Transaction, scope: Scope, job: VariantJobRow, failure: str) -> None:
-    """FAILED for good."""
-    await tx.all(_FAILED, image=job.image_id, name=job.name, attempt=job.attempts, new_failure=failure)
+async def fail_variant(
+    tx: Transaction, scope: Scope, job: VariantJobRow, failure: str, *, rest: timedelta | None = None
+) -> None:
+    """FAILED for good; or, with a rest, until somebody asks for it after that."""
+    held = {"image": job.image_id, "name": job.name, "attempt": job.attempts}
+    await tx.all(_FAILED, **held, new_failure=failure, rest=rest)
 
 
 async def resend_overdue_variants(tx: Transaction, scope: Scope) -> int:

@@ -73,7 +73,7 @@ class Variants:
         async with self._waiting:
             status = await variant_status(self._database, SYSTEM, image_id, name)
             # Looked at once more, as it may have been finished since: then its bytes are not gone.
-            if status is None or (status is VariantStatus.READY and not await is_there()):
+            if status in (None, VariantStatus.FAILED) or (status is VariantStatus.READY and not await is_there()):
                 async with transaction(self._database) as tx:
                     await ask_variant(tx, SYSTEM, image_id, name, gone=status is not None)
             deadline = time.monotonic() + _WAIT

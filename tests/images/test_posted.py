@@ -14,6 +14,7 @@ from tests.support.library import change, found, post_image, posted
 from tests.support.log import logged
 from tests.support.photos import photo
 from tests.support.problems import problem
+from tests.support.sql import execute
 from tests.support.stack import Stack
 
 
@@ -92,8 +93,22 @@ async def test_posting_a_deleted_image_restores_it(stack: Stack, org: Organisati
         assert answer.json() == {"imageId": image_id, "duplicate": True, "restored": restored}
     assert (await image_of(org.viewer, image_id, "deletedAt prompt")) == {"deletedAt": None, "prompt": "kept"}
     assert len(_kept(stack.data_dir, image)) == 1
+    again = await post_image(org.operator, image, headers={"Idempotency-Key": "another"})
+    assert again.json() == {"imageId": image_id, "duplicate": True, "restored": False}
     (event,) = await logged(org.viewer, types=["image.restored"], subjectIds=[image_id])
     assert event["data"]["reason"] == "POSTED_AGAIN"
+
+
+async def test_posting_again_what_workers_gave_up_on_has_them_try_again(stack: Stack, org: Organisation) -> None:
+    image = photo()
+    image_id = await posted(org.operator, image)
+    await execute(
+        stack.environment["QM_DATABASE_URL"],
+        f"UPDATE images SET status = 'REJECTED', rejection_code = 'GAVE_UP' WHERE id = '{image_id}'",
+    )
+    answer = await post_image(org.operator, image)
+    assert (answer.status_code, answer.json()["duplicate"]) == (201, False)
+    assert (await settled(org.viewer, answer.json()["imageId"]))["status"] == "READY"
 
 
 async def test_a_device_that_posts_a_deleted_photo_again_restores_it(org: Organisation) -> None:

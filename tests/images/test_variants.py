@@ -10,6 +10,7 @@ import pytest
 from tests.support.api import Api, Organisation
 from tests.support.images import picture, settled
 from tests.support.library import change, posted
+from tests.support.log import eventually
 from tests.support.photos import photo
 from tests.support.problems import problem
 from tests.support.sql import execute
@@ -104,6 +105,27 @@ async def test_a_job_that_was_lost_is_sent_again(stack: Stack, org: Organisation
         answer = await org.viewer.http.get(link)
     assert answer.status_code == 200
     assert await _attempts(stack, image_id) == [("preview-1440.webp", 2)]
+
+
+async def test_one_that_was_given_up_on_is_made_when_it_is_asked_for_later(stack: Stack, org: Organisation) -> None:
+    image_id = await posted(org.operator, photo(size=(2000, 1500)))
+    link = await _link(org.viewer, image_id, "PREVIEW")
+    await execute(  # as after an hour in which nothing could be stored: the fourth worker is not asked to try
+        stack.environment["QM_DATABASE_URL"],
+        "INSERT INTO image_variants (image_id, name, status, attempts, lease_until) "
+        f"VALUES ('{image_id}', 'preview-1440.webp', 'MAKING', 3, now() - interval '1 second')",
+    )
+
+    async def given_up() -> bool:
+        return (await org.viewer.http.get(link)).status_code == 404
+
+    await eventually(given_up, within=30, what="the end of attempts")
+    await execute(
+        stack.environment["QM_DATABASE_URL"],
+        f"UPDATE image_variants SET lease_until = now() - interval '1 second' WHERE image_id = '{image_id}'",
+    )
+    assert (await org.viewer.http.get(link)).status_code == 200
+    assert await _attempts(stack, image_id) == [("preview-1440.webp", 1)]
 
 
 async def test_nothing_is_made_of_a_deleted_image(stack: Stack, org: Organisation) -> None:
