@@ -11,6 +11,7 @@ from domain.firmware.models import FirmwareRow, RolloutDeviceRow, RolloutRow, Up
 from domain.kit.errors import NotFound
 from domain.kit.paging import Page, page_size
 from domain.kit.written import EVERYTHING, Wanted
+from domain.storage.backups import may_take_blobs
 from domain.users.principals import Permission
 from resolvers.context import Context, Info
 from resolvers.operation import operation, wanted_of
@@ -85,7 +86,9 @@ class FirmwareMutation:
         ctx = info.context
         async with ctx.transaction() as tx:
             key = await commands.delete_firmware(tx, ctx.scope, id)
-        await ctx.services.blobs.delete_many([key])
+            free = await may_take_blobs(tx, ctx.scope)
+        if free:  # a backup that has the row wants its bytes as well: the next sweep takes them
+            await ctx.services.blobs.delete_many([key])
         return Deleted(id=id)
 
     @operation(Permission.FIRMWARE_WRITE, Rollout)

@@ -7,7 +7,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain.retention.models import CleanupKind, CleanupState, RetentionKind
-from domain.retention.runs import PLACE
+from domain.retention.runs import PLACE, TAKEN
 from schema.actors import ActorKind
 from schema.clients import Client
 from schema.describe import computed, enum, input_type, object_type
@@ -96,7 +96,7 @@ class CleanupRun:
     @computed("details")
     def more(self) -> JSON:
         """What else there is to say: months that went whole, clients at whose things a brake held it."""
-        return JSON({key: value for key, value in self.details.items() if key != PLACE})
+        return JSON({key: value for key, value in self.details.items() if key not in (PLACE, TAKEN)})
 
     @relation
     async def client(self) -> Client | None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import dramatiq
 import structlog
 
-from domain.kit.errors import Conflict
+from domain.kit.errors import Conflict, Lost
 from domain.kit.scope import SYSTEM
 from domain.kit.sql import Database
 from domain.kit.transactions import transaction
@@ -27,16 +27,17 @@ from domain.retention.models import CleanupKind, CleanupRow, CleanupState, Reten
 from domain.retention.queries import rules_of
 from domain.retention.runs import (
     MAX_ATTEMPTS,
-    Lost,
     be_patient,
     begin_run,
     claim_run,
     end_cleanup,
     get_on,
+    keep_run,
     say_found,
 )
 from domain.storage.backups import may_take_blobs
 from workers.broker import CLEANUPS
+from workers.leases import kept
 from workers.log_cleanup import clean_logs
 from workers.process import parts, wait_for
 from workers.steps import end, later, pause
@@ -87,10 +88,11 @@ async def _clean_up(run_id: str) -> None:
     if run is None:
         return
     try:
-        if run.kind == CleanupKind.IMAGES:
-            await _clean_images(run, time.monotonic() + _SLICE)
-        else:
-            await clean_logs(run, time.monotonic() + _SLICE)
+        async with kept(lambda tx: keep_run(tx, SYSTEM, run)):
+            if run.kind == CleanupKind.IMAGES:
+                await _clean_images(run, time.monotonic() + _SLICE)
+            else:
+                await clean_logs(run, time.monotonic() + _SLICE)
     except Lost:
         _log.warning("another worker has taken over this cleanup", run=run.id)
 
@@ -100,10 +102,10 @@ async def _clean_images(run: CleanupRow, until: float) -> None:
     assert client_id is not None  # images are cleaned client by client
     if run.found is None:
         run = await _measured(run, client_id)
-        why = await _brake(run, client_id)
-        if why is not None:
-            await end(run, CleanupState.STOPPED, *why)
-            return
+    # At each claim: whoever measured may have died before this, and the store may be another one since.
+    if (why := await _brake(run, client_id)) is not None:
+        await end(run, CleanupState.STOPPED, *why)
+        return
     for kind in _KINDS:
         done = await _clean_kind(run, client_id, kind, until)
         if done is None:

@@ -14,7 +14,7 @@ from domain.kit.transactions import transaction
 from domain.retention.cleanups import days_kept_of_logs, months_too_many, too_many
 from domain.retention.logs import TABLES, count_rows, months_over, shorter_kept, take_rows
 from domain.retention.models import CleanupKind, CleanupRow, CleanupState
-from domain.retention.runs import PLACE, be_patient, get_on
+from domain.retention.runs import PLACE, TAKEN, be_patient, get_on
 from workers.process import parts
 from workers.steps import end, later, pause
 
@@ -65,16 +65,18 @@ async def _clean_client(
         found, due = await count_rows(tx, SYSTEM, kind, client_id, days)
     if why := too_many(found, due, run.max_share):
         return await _skip(run, client_id, {"found": found, "due": due, "message": why})
-    started, before = time.monotonic(), run.removed
+    started, (of, so_far) = time.monotonic(), run.details.get(TAKEN, ("", 0))
+    so_far = so_far if of == client_id else 0
     async for taken in take_rows(parts().database, SYSTEM, kind, client_id, days):
+        so_far += taken
         async with transaction(parts().database) as tx:
-            run = await get_on(tx, SYSTEM, run, rows=taken)
+            run = await get_on(tx, SYSTEM, run, rows=taken, taken=[client_id, so_far])
         if time.monotonic() > until:
             await later(run)
             return None
         await pause(started)
         started = time.monotonic()
-    return await _told(run, client_id, run.removed - before)
+    return await _told(run, client_id, so_far)
 
 
 async def _skip(run: CleanupRow, client_id: str, said: dict[str, Any]) -> CleanupRow:

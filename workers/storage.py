@@ -1,33 +1,27 @@
 """The job that sweeps the blob store: it is compared with the database, and what nobody names is taken away."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import dramatiq
 import structlog
 
-from domain.kit.errors import Refusal
+from domain.kit.errors import Lost, Refusal
 from domain.kit.scope import SYSTEM
-from domain.kit.tasks import end
 from domain.kit.transactions import transaction
 from domain.storage.comparison import Comparison, brake, compare
 from domain.storage.listing import listed
 from domain.storage.models import SweepRow, SweepStatus
 from domain.storage.sweeps import (
     MAX_ATTEMPTS,
-    Lost,
     claim_sweep,
     end_sweep,
     keep_sweep,
     say_found,
 )
 from workers.broker import STORAGE
+from workers.leases import kept
 from workers.orphans import remove_orphans
 from workers.process import parts, wait_for
-
-_KEEP = 20.0  # seconds between two signs of life
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +42,7 @@ async def _sweep(sweep_id: str) -> None:
     if sweep is None:
         return
     try:
-        async with _kept(sweep):
+        async with kept(lambda tx: keep_sweep(tx, SYSTEM, sweep)):
             await _work(sweep)
     except Lost:
         _log.warning("another worker has taken over this sweep", sweep=sweep.id)
@@ -78,25 +72,3 @@ async def _remove(sweep: SweepRow, found: Comparison) -> tuple[str, str] | None:
             await keep_sweep(tx, SYSTEM, sweep, removed=blobs, bytes=size)
 
     return await remove_orphans(parts().database, parts().blobs, found.orphans, removed)
-
-
-@asynccontextmanager
-async def _kept(sweep: SweepRow) -> AsyncIterator[None]:
-    """The lease is made longer all the time, however long the store takes to list."""
-
-    async def keep() -> None:
-        while True:
-            await asyncio.sleep(_KEEP)
-            try:
-                async with transaction(parts().database) as tx:
-                    await keep_sweep(tx, SYSTEM, sweep)
-            except Lost:
-                return
-            except Refusal as refusal:
-                _log.warning("a sweep could not say that it lives", sweep=sweep.id, error=str(refusal))
-
-    keeping = asyncio.create_task(keep())
-    try:
-        yield
-    finally:
-        await end(keeping)

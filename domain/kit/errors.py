@@ -67,3 +67,7 @@ class Unavailable(Refusal):
     def __init__(self, message: str, *, retry_after: float = 2, code: str | None = None, **details: Any) -> None:
         super().__init__(message, code=code, retryAfterSeconds=retry_after, **details)
         self.retry_after = retry_after
+
+
+class Lost(Exception):
+    """Somebody else has this work now, or it has ended: told to a worker, never to who asks."""

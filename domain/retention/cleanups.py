@@ -8,7 +8,7 @@ from domain.retention.images import clients_with_images_over, kept_for, measure_
 from domain.retention.logs import Months, months_over
 from domain.retention.models import CleanupKind, CleanupRow, CleanupState, RetentionDefaults, RetentionKind
 from domain.retention.queries import days_kept_everywhere, rules_of
-from domain.retention.runs import begin_run, end_cleanup, say_found
+from domain.retention.runs import be_patient, begin_run, end_cleanup, say_found
 from domain.schedule.queries import platform_only
 
 ALWAYS = 100
@@ -54,6 +54,7 @@ async def cleanup_images(
         subject = ("Client", owner)
         tx.emit(scope, "cleanup.requested", client_id=owner, subject=subject, runId=run.id, kind=run.kind)
         return run
+    await be_patient(tx, scope)
     found = await measure_images(tx, scope, owner, kept_for(rules))
     counts = {"images": found.images, "deletedImages": found.deleted_images}
     await say_found(

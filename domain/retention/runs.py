@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy import BigInteger, Interval, bindparam, cast, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import TEXT
 
-from domain.kit.errors import Conflict
+from domain.kit.errors import Conflict, Lost
 from domain.kit.ids import new_id
 from domain.kit.scope import SYSTEM_ID, Scope
 from domain.kit.sql import Statement, insertion
@@ -23,7 +23,7 @@ from domain.retention.models import ACTIVE, CleanupKind, CleanupRow, CleanupStat
 CLEAN_UP = "clean_up"
 """The job that works on a run."""
 MAX_ATTEMPTS = 5
-PLACE = "after"
+PLACE, TAKEN = "after", "taken"
 """Where in `details` a run over all clients keeps how far it came (`get_on(…, after=)`), for itself alone."""
 _LEASE = text("interval '60 seconds'")
 _RESENT_AT_ONCE = 100
@@ -83,9 +83,11 @@ _GOT_ON = Statement(
 _LATER = Statement(
     update(cleanup_runs)
     .where(*_mine)
-    .values(state=CleanupState.QUEUED.value, lease_until=func.now() + bindparam("wait", type_=Interval))
+    # Waiting is no failure: only attempts that did not get on are counted.
+    .values(state=CleanupState.QUEUED.value, attempts=0, lease_until=func.now() + bindparam("wait", type_=Interval))
     .returning(_r.id)
 )
+_KEEP = Statement(update(cleanup_runs).where(*_mine).values(lease_until=func.now() + _LEASE).returning(_r.id))
 _ENDED = Statement(
     update(cleanup_runs)
     .where(_r.id == bindparam("run"), _r.ended_at.is_(None))
@@ -119,10 +121,6 @@ _PATIENT = Statement(text("SET LOCAL statement_timeout = '120s'"))
 
 
 _FORGET = Statement(delete(cleanup_runs).where(_r.ended_at < func.now() - bindparam("kept", type_=Interval)))
-
-
-class Lost(Exception):
-    """Another worker has this run now, or it has ended."""
 
 
 async def be_patient(tx: Transaction, scope: Scope) -> None:
@@ -187,6 +185,12 @@ async def get_on(
     return row
 
 
+async def keep_run(tx: Transaction, scope: Scope, run: CleanupRow) -> None:
+    """The lease begins anew. Raises Lost."""
+    if await tx.one(_KEEP, run=run.id, claim=run.claims) is None:
+        raise Lost
+
+
 async def go_on_later(tx: Transaction, scope: Scope, run: CleanupRow, *, wait: timedelta | None = None) -> None:
     """Give the worker back; the run goes on with its next job, at once or after `wait`. Raises Lost."""
     lease = wait or timedelta(seconds=60)
@@ -229,7 +233,7 @@ def tell(tx: Transaction, scope: Scope, row: CleanupRow) -> None:
         removed=row.removed,
         removedBytes=row.removed_bytes,
         removedBlobs=row.removed_blobs,
-        **{name: value for name, value in row.details.items() if name != PLACE},
+        **{name: value for name, value in row.details.items() if name not in (PLACE, TAKEN)},
         **({"code": row.stop_code, "message": row.stop_message} if row.stop_code else {}),
     )
 

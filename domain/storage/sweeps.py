@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Interval, bindparam, func, or_, select, text,
 from sqlalchemy.dialects.postgresql import TEXT
 
 from domain.clients.models import clients
-from domain.kit.errors import Conflict, Invalid
+from domain.kit.errors import Conflict, Invalid, Lost
 from domain.kit.ids import new_id
 from domain.kit.scope import SYSTEM_ID, Scope
 from domain.kit.sql import Statement, insertion
@@ -118,10 +118,6 @@ class SweepPolicy:
 
     every: timedelta
     grace: timedelta
-
-
-class Lost(Exception):
-    """Another worker has this sweep now, or it has ended."""
 
 
 async def begin_sweep(

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
+from domain.storage.backups import BACKUP_LOCK
 from tests.firmware.operations import (
     CANCEL,
     DELETE,
@@ -229,6 +231,18 @@ async def test_it_is_deleted_with_its_bytes_unless_a_rollout_needs_it(stack: Sta
     await uploaded(org.operator, IMAGE + b"!")  # the version is free again
     past: dict[str, Any] = (await org.viewer.run("{ rollouts { nodes { firmware { id } } } }"))["rollouts"]
     assert past["nodes"] == [{"firmware": {"id": made}}]
+
+
+async def test_a_backup_that_is_under_way_keeps_its_bytes(
+    stack: Stack, org: Organisation, database_url: str
+) -> None:
+    made = await uploaded(org.operator)
+    backup = await asyncpg.connect(database_url)
+    await backup.execute("SELECT pg_advisory_lock($1)", BACKUP_LOCK)
+    await org.operator.run(DELETE, id=made)
+    await backup.close()
+    (file,) = (stack.data_dir / "storage" / "blobs" / "firmware" / made).iterdir()
+    assert file.read_bytes() == IMAGE
 
 
 async def test_the_list_is_paged_and_filtered(org: Organisation) -> None:

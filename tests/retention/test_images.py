@@ -253,6 +253,16 @@ async def test_what_a_dead_worker_left_is_taken_up(org: Organisation, stack: Sta
     assert _files(stack, image) == []
 
 
+async def test_a_brake_holds_also_when_who_counted_died(org: Organisation, stack: Stack, database_url: str) -> None:
+    _, image = await _photo(org)
+    await age_images(database_url, org.id, 40)
+    left = await _left_behind(database_url, org, 1)
+    await execute(database_url, f"UPDATE cleanup_runs SET found = 1000, due = 900 WHERE id = '{left}'")
+    run = await ended(org.viewer, left)
+    assert (run["state"], run["stopCode"], run["removed"]) == ("STOPPED", "SHARE_EXCEEDED", 0)
+    assert len(_files(stack, image)) >= 3
+
+
 async def test_what_never_gets_on_is_given_up(org: Organisation, database_url: str) -> None:
     run = await ended(org.viewer, await _left_behind(database_url, org, 5))
     assert (run["state"], run["stopCode"]) == ("FAILED", "GAVE_UP")
@@ -273,6 +283,8 @@ async def test_a_backup_of_the_files_is_waited_for(org: Organisation, stack: Sta
 
     await eventually(waits, what="a run that waits")
     assert len(_files(stack, image)) >= 3
+    attempts = await value(database_url, "SELECT attempts FROM cleanup_runs WHERE id = $1", run["id"])
+    assert attempts == 0, "waiting is not failing"
     await backup.close()
     await execute(database_url, f"UPDATE cleanup_runs SET lease_until = now() WHERE id = '{run['id']}'")
     assert (await ended(org.viewer, run["id"]))["removed"] == 1
