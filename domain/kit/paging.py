@@ -87,6 +87,8 @@ class Page(Generic[R]):
     has_previous: bool
     order: Order
     count: "Count"
+    is_full: bool
+    """Whether it holds all that was asked for, so that looking further would change nothing."""
 
     @property
     def start_cursor(self) -> str | None:
@@ -207,7 +209,7 @@ async def fetch_page(
     """One page of a root list. `statement` is that of `paged` for what is wanted."""
     limit = _limit(first, wanted)
     rows, as_json = await _rows(db, statement, wanted, {"limit": limit, **order.after(after), **parameters})
-    return _page(rows, as_json, first, after, order, count)
+    return _page(rows, as_json, first, after, order, count, limit)
 
 
 async def fetch_pages(
@@ -223,13 +225,14 @@ async def fetch_pages(
 ) -> list[Page[R]]:
     """One page for each parent, aligned with them."""
     asked = list(dict.fromkeys(parents))  # one that is asked for twice would have its rows twice
-    parameters |= {"parents": asked, "limit": _limit(first, wanted), **order.after(after)}
+    limit = _limit(first, wanted)
+    parameters |= {"parents": asked, "limit": limit, **order.after(after)}
     rows, as_json = await _rows(db, statement, wanted, parameters)
     found: list[list[R]] = [[] for _ in asked]
     for row in rows:
         found[row["parent"] - 1].append(row)  # by key: attributes of records take three times as long
     under = dict(zip(asked, found, strict=True))
-    return [_page(under[parent], as_json, first, after, order, count(parent)) for parent in parents]
+    return [_page(under[parent], as_json, first, after, order, count(parent), limit) for parent in parents]
 
 
 def _limit(first: int, wanted: Wanted) -> int:
@@ -249,10 +252,12 @@ async def _rows(
     return await db.all(statement(Unwritten(wanted.columns, wanted.page)), **parameters), False
 
 
-def _page(rows: list[R], as_json: bool, first: int, after: str | None, order: Order, count: Count) -> Page[R]:
+def _page(
+    rows: list[R], as_json: bool, first: int, after: str | None, order: Order, count: Count, limit: int
+) -> Page[R]:
     stretch = rows[:first]
     nodes: Sequence[Any] = [Fragment(row[JSON]) for row in stretch] if as_json else stretch
-    return Page(nodes, stretch, len(rows) > first, after is not None, order, count)
+    return Page(nodes, stretch, len(rows) > first, after is not None, order, count, len(rows) == limit)
 
 
 def encode_cursor(*parts: Any) -> str:
