@@ -10,6 +10,8 @@ from domain.retention.models import CleanupRow, CleanupState
 from domain.retention.runs import end_cleanup, go_on_later
 from workers.process import parts
 
+_REST = 3  # times what was worked
+
 
 async def end(
     run: CleanupRow, state: CleanupState = CleanupState.DONE, code: str | None = None, message: str | None = None
@@ -26,5 +28,5 @@ async def later(run: CleanupRow, *, wait: timedelta | None = None) -> None:
 
 
 async def pause(started: float) -> None:
-    """As long as the step took since then: whoever uploads meanwhile has the disk for half of the time at least."""
-    await asyncio.sleep(time.monotonic() - started)
+    """Three times as long as the step took since then: whoever uploads meanwhile hardly notices."""
+    await asyncio.sleep(_REST * (time.monotonic() - started))
