@@ -85,7 +85,7 @@ class StorageSweep:
     """Uploads taken away that had never come to an end."""
     code: str | None
     """Why no more was taken, or would be: SHARE_EXCEEDED, DATABASE_LOOKS_EMPTY, STORE_LOOKS_FOREIGN, BACKUP_RUNS,
-    GAVE_UP.
+    GAVE_UP, RESTORED (of a database from a backup: sweeps are held until one that somebody asks for is done).
     """
     message: str | None
 

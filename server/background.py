@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -148,7 +149,7 @@ def _schedule(settings: Settings, database: Database) -> Schedule:
         JobName.IMAGE_CLEANUP: partial(begin_image_cleanups, database, defaults),
         JobName.TELEMETRY_CLEANUP: partial(begin_log_cleanup, database, CleanupKind.TELEMETRY, defaults),
         JobName.EVENT_CLEANUP: partial(begin_log_cleanup, database, CleanupKind.EVENTS, defaults),
-        JobName.BACKUP: back_up_apart,
+        JobName.BACKUP: partial(back_up_apart, timedelta(hours=settings.backup_max_hours)),
     }
     timed = Timed(database, timetable(settings), work)
     return Schedule(database, presence_policy(settings), sweep_policy(settings), timed)

@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,6 +23,8 @@ out = Console()
 err = Console(stderr=True)
 
 EX_CONFIG = 78
+
+T = TypeVar("T")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (QM_HOST).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (QM_PORT).")]
@@ -179,9 +181,11 @@ def backup(
         from server.backups.make import make_backup
 
         folder, blobs = settings.backup_folder.absolute(), settings.backup_blobs
-        made = asyncio.run(make_backup(settings, folder, with_blobs=blobs, progress=progress))
+        made = _stoppable(make_backup(settings, folder, with_blobs=blobs, progress=progress))
         gone = thin(folder, settings.backups_kept) if thin_out else []
-    out.print(f"{made} was made; {len(gone)} older ones were removed.", highlight=False, soft_wrap=True)
+    for problem in made.passed_over:
+        err.print(f"[bold yellow]Passed over:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+    out.print(f"{made.path} was made; {len(gone)} older ones were removed.", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -225,10 +229,16 @@ def restore(
         )
     if done.missing:
         err.print(
-            f"[bold yellow]Blobs are missing:[/] {len(done.missing)}, such as {escape(done.missing[0])}.",
+            f"[bold yellow]Blobs are missing:[/] {done.missing}, such as {escape(done.such_as or '')}.",
             highlight=False,
             soft_wrap=True,
         )
+    out.print(
+        "The store is not swept by itself from now on: it may hold photos that came after the backup. When "
+        "`storage verify` shows nothing that you want to keep, run `cleanupOrphanedBlobs(dryRun: false)`.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -305,6 +315,21 @@ def _publish(settings: Settings, urls: dict[str, Any]) -> Settings:
     # Read by prometheus_client when it is imported; see server/metrics.py.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(settings.metrics_folder)
     return settings
+
+
+def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end. SIGTERM cancels it, so that it cleans up, and then is as Ctrl-C."""
+
+    async def run() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # it runs
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def _stop_on_signal() -> threading.Event:

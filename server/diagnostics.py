@@ -5,18 +5,20 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from domain.events.log import BacklogRow, backlog
 from domain.kit.blobs.places import FolderPlace
 from domain.kit.scope import Scope
 from domain.kit.sql import Database
 from domain.platform.queries import database_clock
-from domain.schedule.models import ScheduledJobRow
+from domain.schedule.models import JobName, ScheduledJobRow
 from domain.schedule.queries import scheduled_jobs_by_name
+from domain.schedule.times import Timetable, next_slot, on_the_wall
 from migrations import newest_revision
 from schema.platform import (
     ClockComparison,
@@ -31,12 +33,16 @@ from schema.platform import (
 from server import VERSION
 from server.embedded import attach
 from server.health import Health
+from server.process import timetable
 from server.settings import PREFIX, Settings
 
 _LATE = 30.0  # seconds in the outbox
 _SKEW = 1.0  # seconds between two clocks
 _LITTLE_SHARE = 0.1  # of a disk
 _LITTLE_BYTES = 1 << 30
+_LONG = timedelta(hours=6)  # of a scheduled job
+_OLD = timedelta(days=3)  # of a backup
+_MISSED = 3
 _KINDS = ("worker", "relay")
 
 _ACTIONS = {
@@ -89,7 +95,7 @@ async def diagnose(
             *_of_clock(comparison),
             *_of_disks(disks),
             *_of_settings(settings),
-            *_of_jobs(jobs),
+            *_of_jobs(jobs, comparison.database, timetable(settings)),
         ],
     )
 
@@ -183,7 +189,7 @@ def _of_outbox(waiting: BacklogRow) -> Iterable[PlatformWarning]:
         )
 
 
-def _of_jobs(jobs: Mapping[str, ScheduledJobRow]) -> Iterable[PlatformWarning]:
+def _of_jobs(jobs: Mapping[str, ScheduledJobRow], now: datetime, crons: Timetable) -> Iterable[PlatformWarning]:
     for name, job in sorted(jobs.items()):
         if job.failure:
             yield PlatformWarning(
@@ -191,6 +197,31 @@ def _of_jobs(jobs: Mapping[str, ScheduledJobRow]) -> Iterable[PlatformWarning]:
                 message=f"Its last run, at {job.started_at:%Y-%m-%d %H:%M} UTC: {job.failure}",
                 action="Mend it, then `runScheduledJob`; or set its QM_…_CRON to `off`.",
             )
+        elif job.started_at and job.ended_at is None and now - job.started_at > _LONG:
+            yield PlatformWarning(
+                code=f"{name}_TAKES_LONG",
+                message=f"It runs since {job.started_at:%Y-%m-%d %H:%M} UTC.",
+                action="See in the relay's log what it waits for, and in `databaseStats` whether something blocks.",
+            )
+    backup, cron = jobs.get(JobName.BACKUP), crons.crons[JobName.BACKUP]
+    if backup and cron and _is_old(backup, cron, on_the_wall(now, crons.zone), crons.zone):
+        last = f"The last is of {backup.started_at:%Y-%m-%d %H:%M} UTC." if backup.started_at else "There is none."
+        yield PlatformWarning(
+            code="BACKUP_OLD",
+            message=f"No backup was made the last {_MISSED} times that one was due. {last}",
+            action="See that a relay leads (`workers`), then `runScheduledJob`; or set QM_BACKUP_CRON to `off`.",
+        )
+
+
+def _is_old(backup: ScheduledJobRow, cron: str, shown: datetime, zone: ZoneInfo) -> bool:
+    """Whether the last one, which did not fail, is three days old, and three were due since; `shown` is now."""
+    if backup.failure or (backup.started_at and backup.ended_at is None):
+        return False
+    last = on_the_wall(backup.started_at, zone) if backup.started_at else backup.reached
+    slot = last
+    for _ in range(_MISSED):
+        slot = next_slot(cron, slot)
+    return slot < shown and shown - last > _OLD
 
 
 def _of_clock(clock: ClockComparison) -> Iterable[PlatformWarning]:

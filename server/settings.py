@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     backup_blobs: bool = Field(
         False, description="Whether nightly backups hold the blobs, not just a list of them."
     )
+    backup_max_hours: float = Field(
+        12, gt=0, description="A nightly backup that is not done by then is stopped, and has failed."
+    )
     postgres_bin: Path | None = Field(
         None, description="Folder of pg_dump and pg_restore. Absent: the embedded ones, or those on the PATH."
     )

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import TEXT
 from domain.clients.models import clients
 from domain.kit.errors import Conflict, Invalid, Lost
 from domain.kit.ids import new_id
-from domain.kit.scope import SYSTEM_ID, Scope
+from domain.kit.scope import SYSTEM_ID, ActorKind, Scope
 from domain.kit.sql import Statement, insertion
 from domain.kit.tables import Json
 from domain.kit.transactions import Transaction
@@ -101,6 +101,44 @@ _RESEND = Statement(
     .values(status=SweepStatus.QUEUED.value, lease_until=func.now() + _LEASE)
     .returning(_s.id)
 )
+_RESTORED = (
+    "RESTORED",
+    "The database came from a backup, so photos that came later are named by no row. See what `quartermaster "
+    "storage verify --report FILE` lists, keep what is worth it, then run `cleanupOrphanedBlobs(dryRun: false)`. "
+    "Until such a sweep is DONE, none begins by itself.",
+)
+_HOLD = Statement(
+    insertion(storage_sweeps, "id", "actor_kind", "actor_id", "message").values(
+        status=SweepStatus.REFUSED.value,
+        dry_run=False,
+        max_share=MAX_SHARE,
+        grace_seconds=0,
+        code=_RESTORED[0],
+        finished_at=func.now(),
+    )
+)
+_CUT_OFF = Statement(
+    update(storage_sweeps)
+    .where(ACTIVE)
+    .values(
+        status=SweepStatus.REFUSED.value,
+        finished_at=func.now(),
+        lease_until=None,
+        code=_RESTORED[0],
+        message=bindparam("why", type_=TEXT),
+    )
+)
+_held = storage_sweeps.alias()
+_by_hand = (
+    select(_s.id)
+    .where(
+        _s.actor_kind != ActorKind.SYSTEM.value,
+        _s.dry_run.is_(False),
+        _s.status == SweepStatus.DONE.value,
+        _s.requested_at > _held.c.requested_at,
+    )
+    .correlate(_held)
+)
 _every = bindparam("every", type_=Interval)
 # An installation that is younger has nothing yet that could be swept.
 _DUE = Statement(
@@ -108,6 +146,7 @@ _DUE = Statement(
         (select(func.min(clients.c.created_at)).scalar_subquery() < func.now() - _every)
         & ~select(_s.id).where(_s.dry_run.is_(False), _s.requested_at > func.now() - _every).exists()
         & ~select(_s.id).where(ACTIVE).exists()
+        & ~select(_held.c.id).where(_held.c.code == _RESTORED[0], ~_by_hand.exists()).exists()
     )
 )
 
@@ -158,11 +197,22 @@ async def begin_sweep(
 
 
 async def begin_due_sweep(tx: Transaction, scope: Scope, *, every: timedelta, grace: timedelta) -> bool:
-    """Begin one when the last is so long ago; says whether it did."""
+    """Begin one when the last is so long ago; says whether it did. None begins while `hold_sweeps` holds them."""
     if not await tx.value(_DUE, every=every):
         return False
     await begin_sweep(tx, scope, dry_run=False, grace=grace)
     return True
+
+
+async def hold_sweeps(tx: Transaction, scope: Scope) -> None:
+    """After a restore: end what was under way in the backup, and let none begin until one by hand was done.
+
+    The store may hold what devices were told is safe, while the database is too old to name it.
+    """
+    platform_only(scope)
+    _, message = _RESTORED
+    await tx.all(_CUT_OFF, why=message)
+    await tx.all(_HOLD, id=new_id(), actor_kind=scope.actor_kind.value, actor_id=scope.actor_id, message=message)
 
 
 async def claim_sweep(tx: Transaction, scope: Scope, sweep_id: str) -> SweepRow | None:

@@ -4,9 +4,7 @@ import gzip
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +18,6 @@ FORMAT = 1
 PREFIX = "quartermaster-"
 ABOUT, DATABASE, MANIFEST, BLOBS = "backup.json", "database.dump", "blobs.jsonl.gz", "blobs.tar"
 _CHUNK = 1 << 20
-_STALE = 86_400  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +131,12 @@ def listed(folder: Path, *, verified: bool) -> list[Listed]:
 
 
 def thin_out(folder: Path, kept: int) -> list[Path]:
-    """Remove all but the newest, and what earlier runs left unfinished a day ago; returns the former."""
+    """Remove all but the newest; returns those. What is cut off in between goes when the next backup is made."""
     gone = backups_in(folder)[kept:]
     for path in gone:
         leaving = path.with_name(f".{path.name}.gone")
         path.rename(leaving)  # so that no half of it ever has the name
         shutil.rmtree(leaving, ignore_errors=True)
-    for path in folder.glob(f".{PREFIX}*"):
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _STALE:
-                shutil.rmtree(path, ignore_errors=True)
     return gone
 
 

@@ -15,21 +15,28 @@ import asyncpg
 
 from domain.kit.blobs import BlobStore
 from domain.kit.errors import Conflict, Invalid, Unavailable
+from domain.kit.scope import SYSTEM
+from domain.kit.transactions import transaction
+from domain.storage.sweeps import hold_sweeps
 from migrations import revisions
 from server.backups.contents import BLOBS, DATABASE, About, manifest, verify
+from server.backups.index import BlobIndex, Known
 from server.backups.make import TABLES, Progress, count_tables, key_id
 from server.backups.tools import find_tool, run_tool
-from server.process import blob_store, migrate_database
+from server.process import blob_store, connect_database, migrate_database
 from server.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """`missing` are blobs that the backup lists and the store lacks; `same_key` is of the secret key."""
+    """`missing` is how many blobs the backup lists and the store lacks, `such_as` one of them; `same_key` is of the
+    secret key.
+    """
 
     about: About
     rows: int
-    missing: list[str]
+    missing: int
+    such_as: str | None
     same_key: bool
 
 
@@ -42,14 +49,16 @@ async def restore_backup(settings: Settings, folder: Path, *, progress: Progress
     store = blob_store(settings)
     async with _empty(settings, about) as major:
         program = await asyncio.to_thread(find_tool, settings, "pg_restore", major)
-        await _restore_blobs(store, folder, about, progress)
+        if about.with_blobs:
+            await _restore_blobs(store, folder, about, progress)
     whole = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", str(folder / DATABASE))
     await run_tool(program, settings.database_url, *whole)
     await _compare(settings, about)
     # Alembic has an event loop of its own.
     await asyncio.to_thread(migrate_database, settings)
-    missing = await _missing(store, folder)
-    return Restored(about, sum(about.tables.values()), missing, key_id(settings) == about.key_id)
+    await _hold_sweeps(settings)
+    missing, such_as = await _missing(store, folder)
+    return Restored(about, sum(about.tables.values()), missing, such_as, key_id(settings) == about.key_id)
 
 
 @asynccontextmanager
@@ -86,30 +95,43 @@ async def _empty(settings: Settings, about: About) -> AsyncIterator[int]:
 
 
 async def _restore_blobs(store: BlobStore, folder: Path, about: About, progress: Progress) -> None:
-    expected = {one["key"]: one for one in await asyncio.to_thread(lambda: list(manifest(folder)))}
-    if not about.with_blobs:
-        return
-    there: dict[str, int] = {}
-    async for info in store.scan(""):
-        if info.key not in expected:
-            raise Conflict(
-                f"The blob store is not empty: it holds {info.key}, which is not in this backup.", code="NOT_EMPTY"
-            )
-        there[info.key] = info.size
-    done = 0
-    with tarfile.open(folder / BLOBS) as tar:
-        while (member := await asyncio.to_thread(tar.next)) is not None:
-            one = expected[member.name]
-            done += 1
-            progress(done, len(expected))
-            if there.get(member.name) == one["size"]:
-                continue  # an earlier attempt brought it
-            file = tar.extractfile(member)
-            data = await asyncio.to_thread(file.read) if file else b""
-            if hashlib.sha256(data).hexdigest() != one["sha256"]:
-                raise Invalid(f"{member.name} in {BLOBS} is not what the list says.")
-            await store.put(member.name, data)
-            tar.members.clear()  # type: ignore[attr-defined] # it would keep a note of each
+    with BlobIndex() as expected:
+        await asyncio.to_thread(expected.fill, manifest(folder))
+        async for info in store.scan(""):
+            if expected.get(info.key) is None:
+                raise Conflict(
+                    f"The blob store is not empty: it holds {info.key}, which is not in this backup.",
+                    code="NOT_EMPTY",
+                )
+            expected.tick(info.key, info.size)
+        with tarfile.open(folder / BLOBS) as tar:
+            done = 0
+            while (member := await asyncio.to_thread(tar.next)) is not None:
+                done += 1
+                progress(done, about.blobs)
+                await _restore_blob(store, tar, member, expected.get(member.name))
+                tar.members.clear()  # type: ignore[attr-defined] # it would keep a note of each
+
+
+async def _restore_blob(
+    store: BlobStore, tar: tarfile.TarFile, member: tarfile.TarInfo, known: Known | None
+) -> None:
+    if known is not None and known.ticked:
+        return  # an earlier attempt brought it
+    file = tar.extractfile(member)
+    data = await asyncio.to_thread(file.read) if file else b""
+    if known is None or hashlib.sha256(data).hexdigest() != known.sha256:
+        raise Invalid(f"{member.name} in {BLOBS} is not what the list says.")
+    await store.put(member.name, data)
+
+
+async def _hold_sweeps(settings: Settings) -> None:
+    database = await connect_database(settings, "restore")
+    try:
+        async with transaction(database) as tx:
+            await hold_sweeps(tx, SYSTEM)
+    finally:
+        await database.close()
 
 
 async def _compare(settings: Settings, about: About) -> None:
@@ -121,6 +143,10 @@ async def _compare(settings: Settings, about: About) -> None:
         raise Unavailable(f"After the restore these tables differ from the backup: {', '.join(sorted(different))}.")
 
 
-async def _missing(store: BlobStore, folder: Path) -> list[str]:
-    there = {info.key: info.size async for info in store.scan("")}
-    return [one["key"] for one in manifest(folder) if there.get(one["key"]) != one["size"]]
+async def _missing(store: BlobStore, folder: Path) -> tuple[int, str | None]:
+    """How many, and one of them."""
+    with BlobIndex() as expected:
+        await asyncio.to_thread(expected.fill, manifest(folder))
+        async for info in store.scan(""):
+            expected.tick(info.key, info.size)
+        return expected.unticked()

@@ -4,13 +4,15 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 from domain.kit.errors import Unavailable
+from server.embedded import launch
 from server.embedded.postgres import installed
 from server.settings import PREFIX, Settings
 
@@ -55,11 +57,10 @@ async def run_tool(program: Path, database_url: str, *arguments: str) -> None:
     """Run it against the database. Raises Unavailable with what it said last."""
     url, password = _apart(database_url)
     own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    # Should this process be killed, it ends as well, and lets go of what it holds in the database.
+    argv = launch.command([str(program), f"--dbname={url}", "--no-password", *arguments], death=signal.SIGTERM)
     process = await asyncio.create_subprocess_exec(
-        str(program),
-        f"--dbname={url}",
-        "--no-password",
-        *arguments,
+        *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -78,10 +79,15 @@ async def run_tool(program: Path, database_url: str, *arguments: str) -> None:
 
 
 def _apart(database_url: str) -> tuple[str, str | None]:
-    """The URL without its password, which everybody on the machine could read in the list of processes."""
+    """The URL without its password, which everybody on the machine could read in the list of processes.
+
+    One in the query (`?password=`) counts where there is none before the host, as for the server's own connections.
+    """
     parts = urlsplit(database_url)
-    if parts.password is None:
-        return database_url, None
-    user, _, host = parts.netloc.rpartition("@")
-    bare = parts._replace(netloc=f"{user.partition(':')[0]}@{host}")
-    return urlunsplit(bare), unquote(parts.password)
+    pairs = [pair.partition("=") for pair in parts.query.split("&")] if parts.query else []
+    asked = [unquote_plus(value) for name, _, value in pairs if unquote_plus(name) == "password"]
+    rest = "&".join("".join(pair) for pair in pairs if unquote_plus(pair[0]) != "password")
+    user, at, host = parts.netloc.rpartition("@")
+    bare = parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=rest)
+    password = unquote(parts.password) if parts.password else next(reversed(asked), None)
+    return urlunsplit(bare), password

@@ -1,6 +1,5 @@
 """Backups: made while the system works, checked, thinned out, and brought back into a new system as it was."""
 
-import asyncio
 import json
 import os
 import signal
@@ -11,21 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
 from tests.conftest import StackOf
+from tests.operators.backups import (
+    backup_in,
+    command,
+    content_of,
+    filled,
+    major_of,
+    new_database,
+    settings_of,
+    stub_tool,
+)
 from tests.retention.operations import RUN_JOB, job
 from tests.server.test_settings import quartermaster
 from tests.support.api import Api, Organisation
-from tests.support.images import link_to, settled
+from tests.support.images import link_to
 from tests.support.log import eventually
-from tests.support.photos import photo
 from tests.support.stack import ADMIN_EMAIL, ADMIN_PASSWORD, Stack, wait_until
-
-_CONTENT = "SELECT md5(coalesce(string_agg(row::text, E'\\n' ORDER BY row::text), '')) FROM {} AS row"
-_NAMES = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 
 
 @pytest.fixture(scope="module")
@@ -34,81 +38,41 @@ def own_stack(stack_of: StackOf) -> Iterator[Stack]:
         yield stack
 
 
-def _environment(stack: Stack) -> dict[str, str]:
-    return {name: value for name, value in stack.environment.items() if name.startswith("QM_")}
-
-
-def _command(stack: Stack, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-    given = {**_environment(stack), **environment}
-    return quartermaster(*map(str, arguments), folder=stack.data_dir, **given)
-
-
-async def _new_database(stack: Stack) -> str:
-    url = stack.environment["QM_DATABASE_URL"]
-    name = f"restored_{uuid.uuid4().hex[:8]}"
-    connection = await asyncpg.connect(url)
-    await connection.execute(f'CREATE DATABASE "{name}"')
-    await connection.close()
-    return url.rpartition("/")[0] + "/" + name
-
-
-async def _content(url: str) -> dict[str, str]:
-    """A hash of each table's rows."""
-    connection = await asyncpg.connect(url)
-    try:
-        names = [row[0] for row in await connection.fetch(_NAMES)]
-        return {name: await connection.fetchval(_CONTENT.format(f'"{name}"')) for name in names}
-    finally:
-        await connection.close()
-
-
 def _tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-async def _filled(stack: Stack, admin: Api) -> tuple[Organisation, str]:
-    """Some of what a system has; an image's id."""
-    org = await Organisation.made(admin)
-    device = await org.device("cam", name='ü "quoted" \\ back')
-    for number in range(3):
-        image_id = (await device.upload(photo(), headers={"X-Battery-V": f"3.{number}"})).json()["imageId"]
-        await settled(org.viewer, image_id)
-    return org, image_id
-
-
-def _one(folder: Path) -> Path:
-    (found,) = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return found
 
 
 async def test_a_system_comes_back_as_it_was(own_stack: Stack, tmp_path: Path) -> None:
     stack, folder = own_stack, tmp_path / "backups"
     async with stack.signed_in() as admin:
-        org, image_id = await _filled(stack, admin)
-    made = _command(stack, "backup", "--to", folder, "--with-blobs")
+        org, image_id = await filled(stack, admin)
+    made = command(stack, "backup", "--to", folder, "--with-blobs")
     assert made.returncode == 0, made.stderr
-    backup = _one(folder)
+    backup = backup_in(folder)
     assert str(backup) in made.stdout
     about = json.loads((backup / "backup.json").read_text())
     assert about["blobs"] == len(_tree(stack.data_dir / "storage" / "blobs")) >= 9
     assert stack.environment["QM_SECRET_KEY"] not in (backup / "backup.json").read_text()
     assert backup.stat().st_mode & 0o077 == 0
-    listed = _command(stack, "backups", folder, "--verify")
+    listed = command(stack, "backups", folder, "--verify")
     assert listed.returncode == 0
     assert backup.name in listed.stdout
     assert "verified" in listed.stdout
 
     stack.stop()  # so that what is compared does not change any more
     try:
-        before = await _content(stack.environment["QM_DATABASE_URL"])
-        again = _command(stack, "backup", "--to", tmp_path / "second", "--with-blobs")
+        before = await content_of(stack.environment["QM_DATABASE_URL"])
+        del before["storage_sweeps"]  # a restore adds a line to it
+        again = command(stack, "backup", "--to", tmp_path / "second", "--with-blobs")
         assert again.returncode == 0, again.stderr
-        url, storage = await _new_database(stack), tmp_path / "storage"
+        url, storage = await new_database(stack), tmp_path / "storage"
         new = {"QM_DATABASE_URL": url, "QM_STORAGE_URL": f"folder://{storage}"}
-        restored = _command(stack, "restore", _one(tmp_path / "second"), **new)
+        restored = command(stack, "restore", backup_in(tmp_path / "second"), **new)
         assert restored.returncode == 0, restored.stderr
         assert restored.stderr == ""
-        assert await _content(url) == before
+        after = await content_of(url)
+        del after["storage_sweeps"]
+        assert after == before
         assert _tree(storage / "blobs") == _tree(stack.data_dir / "storage" / "blobs")
     finally:
         stack.restart()
@@ -117,7 +81,7 @@ async def test_a_system_comes_back_as_it_was(own_stack: Stack, tmp_path: Path) -
 
 async def _lives(stack: Stack, new: dict[str, str], folder: Path, org: Organisation, image_id: str) -> None:
     """What was restored is a system: people sign in, images open, devices report."""
-    settings = {**_environment(stack), **new, "QM_REDIS_NAMESPACE": uuid.uuid4().hex}
+    settings = {**settings_of(stack), **new, "QM_REDIS_NAMESPACE": uuid.uuid4().hex}
     for name in ("QM_DATA_DIR", "QM_PORT"):
         del settings[name]
     with Stack.started(folder, **settings) as copy:
@@ -130,8 +94,8 @@ async def _lives(stack: Stack, new: dict[str, str], folder: Path, org: Organisat
 
 
 async def test_nothing_is_restored_over_something(own_stack: Stack, tmp_path: Path) -> None:
-    assert _command(own_stack, "backup", "--to", tmp_path).returncode == 0
-    refused = _command(own_stack, "restore", _one(tmp_path))
+    assert command(own_stack, "backup", "--to", tmp_path).returncode == 0
+    refused = command(own_stack, "restore", backup_in(tmp_path))
     assert refused.returncode == 1
     assert "not empty" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -139,27 +103,27 @@ async def test_nothing_is_restored_over_something(own_stack: Stack, tmp_path: Pa
 
 async def test_a_store_with_other_blobs_is_not_restored_into(own_stack: Stack, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
-    assert _command(own_stack, "backup", "--to", folder, "--with-blobs").returncode == 0
+    assert command(own_stack, "backup", "--to", folder, "--with-blobs").returncode == 0
     other = tmp_path / "storage" / "blobs" / "originals" / "other.jpg"
     other.parent.mkdir(parents=True)
     other.write_bytes(b"somebody else's")
-    url = await _new_database(own_stack)
+    url = await new_database(own_stack)
     new = {"QM_DATABASE_URL": url, "QM_STORAGE_URL": f"folder://{tmp_path / 'storage'}"}
-    refused = _command(own_stack, "restore", _one(folder), **new)
+    refused = command(own_stack, "restore", backup_in(folder), **new)
     assert refused.returncode == 1
     assert "blob store is not empty" in refused.stderr
-    assert await _content(url) == {}
+    assert await content_of(url) == {}
 
 
 async def test_without_blobs_it_lists_them_and_says_what_is_missing(own_stack: Stack, tmp_path: Path) -> None:
     async with own_stack.signed_in() as admin:
-        await _filled(own_stack, admin)
+        await filled(own_stack, admin)
     folder = tmp_path / "backups"
-    assert _command(own_stack, "backup", "--to", folder).returncode == 0
-    assert not (_one(folder) / "blobs.tar").exists()
-    new = {"QM_DATABASE_URL": await _new_database(own_stack), "QM_STORAGE_URL": f"folder://{tmp_path / 'storage'}"}
-    restored = _command(
-        own_stack, "restore", _one(folder), **new, QM_SECRET_KEY="another secret key of the tests, long"
+    assert command(own_stack, "backup", "--to", folder).returncode == 0
+    assert not (backup_in(folder) / "blobs.tar").exists()
+    new = {"QM_DATABASE_URL": await new_database(own_stack), "QM_STORAGE_URL": f"folder://{tmp_path / 'storage'}"}
+    restored = command(
+        own_stack, "restore", backup_in(folder), **new, QM_SECRET_KEY="another secret key of the tests, long"
     )
     assert restored.returncode == 0, restored.stderr
     assert "Blobs are missing" in restored.stderr
@@ -169,45 +133,25 @@ async def test_without_blobs_it_lists_them_and_says_what_is_missing(own_stack: S
 @pytest.mark.parametrize("name", ["database.dump", "blobs.jsonl.gz"])
 async def test_a_damaged_backup_is_found_and_not_restored(own_stack: Stack, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "backups"
-    assert _command(own_stack, "backup", "--to", folder).returncode == 0
-    path = _one(folder) / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    assert _command(own_stack, "backups", folder).returncode == 0  # not looked at
-    listed = _command(own_stack, "backups", folder, "--verify")
+    assert command(own_stack, "backup", "--to", folder).returncode == 0
+    path = backup_in(folder) / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert command(own_stack, "backups", folder).returncode == 0  # not looked at
+    listed = command(own_stack, "backups", folder, "--verify")
     assert listed.returncode == 1
     assert "DAMAGED" in listed.stdout
-    url = await _new_database(own_stack)
-    refused = _command(own_stack, "restore", _one(folder), QM_DATABASE_URL=url)
+    url = await new_database(own_stack)
+    refused = command(own_stack, "restore", backup_in(folder), QM_DATABASE_URL=url)
     assert refused.returncode == 1
     assert f"{name} is not as it was written" in refused.stderr
-    assert await _content(url) == {}
-
-
-def _tool(folder: Path, name: str, major: int, body: str) -> None:
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(
-        f'#!/bin/sh\nif [ "$1" = --version ]; then echo "{name} (PostgreSQL) {major}.1"; exit; fi\n{body}\n'
-    )
-    path.chmod(0o755)
-
-
-def _major(stack: Stack) -> int:
-    async def ask() -> int:
-        connection = await asyncpg.connect(stack.environment["QM_DATABASE_URL"])
-        try:
-            return int(connection.get_server_version().major)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
+    assert await content_of(url) == {}
 
 
 def test_a_pg_dump_of_another_version_is_not_used(own_stack: Stack, tmp_path: Path) -> None:
-    _tool(tmp_path / "bin", "pg_dump", 12, "exit 1")
-    refused = _command(own_stack, "backup", "--to", tmp_path / "here", QM_POSTGRES_BIN=str(tmp_path / "bin"))
+    stub_tool(tmp_path / "bin", "pg_dump", 12, "exit 1")
+    refused = command(own_stack, "backup", "--to", tmp_path / "here", QM_POSTGRES_BIN=str(tmp_path / "bin"))
     assert refused.returncode == 1
     assert "is of 12" in refused.stderr
     assert "QM_POSTGRES_BIN" in refused.stderr
@@ -215,15 +159,15 @@ def test_a_pg_dump_of_another_version_is_not_used(own_stack: Stack, tmp_path: Pa
 
 
 def test_a_pg_dump_that_fails_leaves_nothing(own_stack: Stack, tmp_path: Path) -> None:
-    _tool(tmp_path / "bin", "pg_dump", _major(own_stack), "echo 'no room on the moon' >&2; exit 3")
-    refused = _command(own_stack, "backup", "--to", tmp_path / "here", QM_POSTGRES_BIN=str(tmp_path / "bin"))
+    stub_tool(tmp_path / "bin", "pg_dump", major_of(own_stack), "echo 'no room on the moon' >&2; exit 3")
+    refused = command(own_stack, "backup", "--to", tmp_path / "here", QM_POSTGRES_BIN=str(tmp_path / "bin"))
     assert refused.returncode == 1
     assert "no room on the moon" in refused.stderr
     assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_a_backup_that_is_killed_never_looks_whole(own_stack: Stack, tmp_path: Path) -> None:
-    _tool(tmp_path / "bin", "pg_dump", _major(own_stack), "exec sleep 30")
+    stub_tool(tmp_path / "bin", "pg_dump", major_of(own_stack), "exec sleep 30")
     here = tmp_path / "here"
     process = subprocess.Popen(
         [sys.executable, "-m", "server", "backup", "--to", str(here)],
@@ -234,13 +178,13 @@ def test_a_backup_that_is_killed_never_looks_whole(own_stack: Stack, tmp_path: P
     )
     try:
         wait_until(lambda: here.exists() and list(here.glob(".*.partial")), what="a backup on its way")
-        second = _command(own_stack, "backups", here)
+        second = command(own_stack, "backups", here)
         assert "quartermaster-" not in second.stdout
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
-    assert _command(own_stack, "backups", here).stdout.count("quartermaster-") == 0
-    assert _command(own_stack, "backup", "--to", here).returncode == 0
+    assert command(own_stack, "backups", here).stdout.count("quartermaster-") == 0
+    assert command(own_stack, "backup", "--to", here).returncode == 0
 
 
 async def _nightly(admin: Api, before: str | None) -> dict[str, Any]:
@@ -287,7 +231,7 @@ async def test_the_embedded_default_moves_to_another_folder(tmp_path: Path) -> N
     assert quartermaster("create-admin", "--email", "a@example.com", folder=tmp_path, **first).returncode == 0
     made = quartermaster("backup", folder=tmp_path, **first)
     assert made.returncode == 0, made.stderr
-    restored = quartermaster("restore", str(_one(tmp_path / "first" / "backups")), folder=tmp_path, **second)
+    restored = quartermaster("restore", str(backup_in(tmp_path / "first" / "backups")), folder=tmp_path, **second)
     assert restored.returncode == 0, restored.stderr
     again = quartermaster("create-admin", "--email", "a@example.com", folder=tmp_path, **second)
     assert "already a user with that e-mail" in again.stderr

@@ -237,6 +237,31 @@ async def test_what_is_wrong_is_told_with_what_to_do(own_stack: Stack) -> None:
     assert found["outbox"]["oldestSeconds"] > 299
 
 
+async def test_jobs_that_do_not_end_and_backups_that_are_not_made_are_told(own_stack: Stack) -> None:
+    """The relay is stopped, or it would begin again what is cut off."""
+    url = own_stack.environment["QM_DATABASE_URL"]
+
+    async def told(started: str, ended: str) -> dict[str, Any]:
+        changed = (
+            f"started_at = {started}, ended_at = {ended}, reached = now() - interval '40 days', failure = NULL"
+        )
+        await execute(url, f"UPDATE scheduled_jobs SET {changed} WHERE name = 'BACKUP'")
+        warnings = (await _diagnostics(admin))["warnings"]
+        return {one["code"]: one["message"] for one in warnings if one["code"].startswith("BACKUP")}
+
+    async with own_stack.signed_in() as admin:
+        os.kill(own_stack.child("relay"), 19)
+        try:
+            assert await told("now() - interval '5 hours'", "NULL") == {}
+            assert list(await told("now() - interval '7 hours'", "NULL")) == ["BACKUP_TAKES_LONG"]
+            assert await told("now() - interval '71 hours'", "now() - interval '70 hours'") == {}
+            assert "The last is of" in (await told("now() - interval '97 hours'", "now()"))["BACKUP_OLD"]
+            assert "There is none" in (await told("NULL", "NULL"))["BACKUP_OLD"]
+            assert await told("now()", "now()") == {}
+        finally:
+            os.kill(own_stack.child("relay"), 18)
+
+
 async def test_only_admins_of_the_platform_ask(org: Organisation) -> None:
     for query in (DIAGNOSTICS, DATABASE, WORKERS, CACHES):
         assert await org.operator.code(query) == "FORBIDDEN"
