@@ -26,26 +26,12 @@ from schema.execution import execute
 from schema.retention import RetentionPolicy, RetentionRule
 from server.services import api_services
 from server.settings import load_settings
-from tests.configs.operations import new_mac, save, save_template
 from tests.contract.documents import graphql_schema
-from tests.device_commands.operations import RESTART, SEND
-from tests.firmware.operations import begun, uploaded
-from tests.generation.operations import scene
-from tests.retention.operations import cleaned
+from tests.contract.filled import MANY, filled_organisation
 from tests.support.api import Api, Organisation
-from tests.support.live import Socket
-from tests.support.people import Person
-from tests.support.photos import photo
-from tests.support.sql import execute as execute_sql
 from tests.support.stack import Stack
 
 R = TypeVar("R", bound=Row)
-_MANY = 4
-
-_SWEEPS = (
-    "INSERT INTO storage_sweeps (id, status, dry_run, max_share, grace_seconds, actor_kind) "
-    f"SELECT gen_random_uuid(), 'DONE', true, 0.1, 3600, 'SYSTEM' FROM generate_series(1, {_MANY})"
-)
 
 # Each takes $n, the number of rows at the first level, and gives the statements that the list takes.
 _LISTS = {
@@ -245,42 +231,8 @@ async def inside(stack: Stack, tmp_path: Path) -> AsyncIterator[_InProcess]:
 
 @pytest.fixture(scope="module")
 def filled(stack: Stack) -> Organisation:
-    """An organisation with many of everything, made once: the tests only read it."""
-    return asyncio.run(_filled(stack))
-
-
-async def _filled(stack: Stack) -> Organisation:
-    async with stack.signed_in() as admin:
-        org = await Organisation.made(admin)
-        for _ in range(_MANY):
-            await Person.made(org.admin, "VIEWER", org.id)
-        async with Socket.opened(stack.url, org.viewer.token) as socket:
-            ready = await socket.subscribe('subscription { events(filter: {types: ["image.ready"]}) { id } }')
-            await _fill(org)
-            for _ in range(3 * _MANY):
-                await ready.next()
-        for _ in range(_MANY):
-            await cleaned(org.operator, dry=True)
-        await execute_sql(stack.environment["QM_DATABASE_URL"], _SWEEPS)
-        return org
-
-
-async def _fill(org: Organisation) -> None:
-    """Four of each, and three images for each device to come."""
-    await save_template(org.operator, "zero", {})
-    for number in range(_MANY):
-        mac, template = new_mac(), f"template {number}"
-        device = await org.device(mac=mac)
-        await org.operator.run(SEND, device=device.id, command=RESTART)
-        await save_template(org.operator, template, {"n": number}, extends="zero")
-        await save(org.operator, mac, {}, extends=template)
-        for _ in range(2):
-            assert (await device.upload(photo())).status_code == 201
-        await scene(org.operator, f"a mill {number}")
-    for number in range(_MANY):
-        await begun(org.operator, await uploaded(org.operator, version=f"2.{number}"))
-    for _ in range(_MANY):
-        await Organisation.made(org.admin)
+    """Made once: the tests only read it."""
+    return asyncio.run(filled_organisation(stack))
 
 
 @pytest.fixture
@@ -297,8 +249,8 @@ def _rows(data: dict[str, Any]) -> int:
 async def _compare(inside: _InProcess, token: str | None, expected: int, document: str) -> None:
     one, data = await inside.statements(token, document, 1)
     assert _rows(data) == 1
-    many, data = await inside.statements(token, document, _MANY)
-    assert _rows(data) == _MANY
+    many, data = await inside.statements(token, document, MANY)
+    assert _rows(data) == MANY
     assert (one, many) == (expected, expected)
 
 
@@ -384,8 +336,8 @@ async def test_deep_lists_take_one_statement_for_each_level(inside: _InProcess, 
         "device { id client { id } } } } client { id } } } }"
     )
     one, _ = await inside.statements(full.operator.token, document, 1)
-    many, data = await inside.statements(full.operator.token, document, _MANY)
-    assert sum(len(device["images"]["nodes"]) for device in data["devices"]["nodes"]) == 2 * _MANY
+    many, data = await inside.statements(full.operator.token, document, MANY)
+    assert sum(len(device["images"]["nodes"]) for device in data["devices"]["nodes"]) == 2 * MANY
     assert (one, many) == (6, 6)
 
 
