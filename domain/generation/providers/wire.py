@@ -5,7 +5,6 @@ that was never made, a refusal for now (429), an error of the server's (5xx). Si
 """
 
 import asyncio
-import base64
 import binascii
 import email.utils
 import math
@@ -85,11 +84,10 @@ async def _ask(account: Account, path: str, headers: Mapping[str, str], question
         async with http.stream("POST", url, content=orjson.dumps(question), headers=sent) as response:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise Failed(FailureCode.PROVIDER_ERROR, "The provider's answer cannot be read.")
-            body = await _read(response, account)
-            return Answer(response.status_code, response.headers, _object(body))
+            return Answer(response.status_code, response.headers, _object(await _read(response, account)))
 
 
-async def _read(response: httpx.Response, account: Account) -> bytes:
+async def _read(response: httpx.Response, account: Account) -> bytearray:
     most = account.max_answer_bytes if response.status_code == 200 else _MAX_ERROR_BYTES
     body = bytearray()
     async for chunk in response.aiter_raw():
@@ -97,11 +95,11 @@ async def _read(response: httpx.Response, account: Account) -> bytes:
         if len(body) > most:
             if response.status_code == 200:
                 raise Failed(FailureCode.PROVIDER_ERROR, f"The provider's answer has more than {most} bytes.")
-            return b""  # its status says enough
-    return bytes(body)
+            return bytearray()  # its status says enough
+    return body  # as it is: a copy would be one more of some megabytes
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _object(body: bytearray) -> Mapping[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -132,7 +130,7 @@ def picture(account: Account, encoded: Any) -> Made:
     if not isinstance(encoded, str) or not encoded:
         raise Failed(FailureCode.PROVIDER_ERROR, "The provider's answer has no picture.")
     try:
-        data = base64.b64decode(encoded, validate=True)
+        data = binascii.a2b_base64(encoded, strict_mode=True)  # `base64` would copy the text first
     except (binascii.Error, ValueError):
         raise Failed(FailureCode.PROVIDER_ERROR, "The provider's picture is not base64.") from None
     if len(data) > account.max_image_bytes:
