@@ -132,7 +132,7 @@ async def test_a_quota_that_stays_used_up_is_given_up(
     assert len(gemini.provider.asked(prompt)) == 3
 
 
-@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize("status", [500, 503, 529])
 async def test_an_error_of_the_server_is_tried_again(
     gemini: Drawing, gemini_org: Organisation, prompt: str, status: int
 ) -> None:
@@ -164,6 +164,10 @@ async def test_an_error_of_the_server_is_tried_again(
         (wrong(404, "models/x is not found"), "PROVIDER_ERROR", "is not found"),
         (wrong(403, f"API key {KEY} not valid"), "PROVIDER_ERROR", "does not accept this server's key"),
         (wrong(504, "Deadline expired"), "TIMEOUT", "Deadline expired"),
+        (wrong(408), "TIMEOUT", "in time (408)"),
+        (Reply(502, b"<html>Bad gateway</html>"), "TIMEOUT", "in time (502)"),
+        (Reply(520, b"<html>Unknown error</html>"), "TIMEOUT", "in time (520)"),
+        (Reply(524, b"<html>A timeout occurred</html>"), "TIMEOUT", "in time (524)"),
         (drawn(b"GIF89a" + bytes(40)), "PROVIDER_ERROR", "not a JPEG, PNG or WebP"),
         (drawn(photo()[:-40]), "PROVIDER_ERROR", "end-of-image"),
         (drawn(bytes(500_001)), "PROVIDER_ERROR", "more than 500000 bytes"),

@@ -1,7 +1,8 @@
 """One question to a provider by HTTP: sent once, bounded in time and size, and every way it ends told as `Failed`.
 
 What is sent twice may be paid twice. So only what certainly was not drawn is worth another attempt: a connection
-that was never made, a refusal for now (429), an error of the server's (5xx). Silence is not.
+that was never made, a refusal for now (429), an error that the server tells of itself (5xx). Silence is not, nor is
+what somebody who stands before the server says of its silence (_SILENT).
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from domain.images.formats import Completeness, NotAnImage
 _LONGEST_REASON = 300
 _CONNECT = 10.0  # seconds
 _MAX_ERROR_BYTES = 64 * 1024
+# Told by proxies whose server did not answer, or not to the end: 520 and 524 are Cloudflare's, which waits for 100 s.
+_SILENT = frozenset({408, 502, 504, 520, 524})
 # What looks like a key, though it may not be ours: providers repeat it when they do not like it.
 _LIKE_A_KEY = re.compile(r"\b(?:sk|AIza|Bearer\s)[\w*.-]{4,}")
 
@@ -117,8 +120,8 @@ def refused(account: Account, answer: Answer, *, exhausted: bool, retry_after: f
     if answer.status in (401, 403):
         # Without the reason: it may hold a part of the key.
         return Failed(FailureCode.PROVIDER_ERROR, "The provider does not accept this server's key.")
-    if answer.status in (408, 504):  # it may have been drawn, and paid, all the same
-        return Failed(FailureCode.TIMEOUT, f"The provider took too long{reason}")
+    if answer.status in _SILENT:  # it may have been drawn, and paid, all the same
+        return Failed(FailureCode.TIMEOUT, f"The provider did not answer in time ({answer.status}){reason}")
     if answer.status >= 500:
         message = f"The provider had an error ({answer.status}){reason}"
         return Failed(FailureCode.PROVIDER_ERROR, message, retry=True, retry_after=retry_after)
