@@ -111,12 +111,16 @@ def _object(body: bytearray) -> Mapping[str, Any]:
 
 
 def refused(account: Account, answer: Answer, *, exhausted: bool, retry_after: float | None) -> Failed:
-    """The failure that a status says. `exhausted`: waiting a moment will not help, the quota is used up."""
+    """The failure that a status says. `exhausted`: waiting a moment will not help, the quota is used up, and the wait
+    that the provider names all the same is not told.
+    """
     reason = _reason(account, answer)
     retry_after = retry_after if retry_after is not None else _retry_after(answer.headers)
     if answer.status == 429:
         message = f"The provider's quota is used up{reason}"
-        return Failed(FailureCode.QUOTA_EXCEEDED, message, retry=not exhausted, retry_after=retry_after)
+        if exhausted:
+            return Failed(FailureCode.QUOTA_EXCEEDED, message)
+        return Failed(FailureCode.QUOTA_EXCEEDED, message, retry=True, retry_after=retry_after)
     if answer.status in (401, 403):
         # Without the reason: it may hold a part of the key.
         return Failed(FailureCode.PROVIDER_ERROR, "The provider does not accept this server's key.")
