@@ -34,7 +34,7 @@ def wrong(status: int, message: str = "An internal error has occurred.") -> Repl
     return Reply.json({"error": {"code": status, "message": message, "status": "X"}}, status)
 
 
-def blocked(reason: str) -> Reply:
+def blocked(reason: Any) -> Reply:
     return Reply.json({"candidates": [{"finishReason": reason, "index": 0}]})
 
 
@@ -151,6 +151,8 @@ async def test_an_error_of_the_server_is_tried_again(
         (blocked("PROHIBITED_CONTENT"), "REFUSED", "PROHIBITED_CONTENT"),
         (Reply.json({"promptFeedback": {"blockReason": "SAFETY"}}), "REFUSED", "SAFETY"),
         (blocked("MAX_TOKENS"), "PROVIDER_ERROR", "no picture"),
+        (blocked(["SAFETY"]), "PROVIDER_ERROR", "no picture"),
+        (Reply.json({"promptFeedback": {"blockReason": ["SAFETY"]}}), "REFUSED", "no reason given"),
         (Reply.json({"candidates": []}), "PROVIDER_ERROR", "no picture"),
         (Reply.json({"candidates": [{"content": {"parts": [{"text": "No."}]}}]}), "PROVIDER_ERROR", "no picture"),
         (Reply.json({"candidates": [{"content": {"parts": [{"inlineData": 5}, 7]}}, "x"]}), "PROVIDER_ERROR", "no"),

@@ -172,7 +172,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         moment = email.utils.parsedate_to_datetime(said)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return bounded_seconds(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
