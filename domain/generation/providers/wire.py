@@ -25,7 +25,8 @@ from domain.images.formats import Completeness, NotAnImage
 _LONGEST_REASON = 300
 _CONNECT = 10.0  # seconds
 _MAX_ERROR_BYTES = 64 * 1024
-# Told by proxies whose server did not answer, or not to the end: 520 and 524 are Cloudflare's, which waits for 100 s.
+# Told by proxies whose server did not answer, or not to the end: 520 and 524 are Cloudflare's, which waits for
+# 100 s.
 _SILENT = frozenset({408, 502, 504, 520, 524})
 # What looks like a key, though it may not be ours: providers repeat it when they do not like it.
 _LIKE_A_KEY = re.compile(r"\b(?:sk|AIza|Bearer\s)[\w*.-]{4,}")
@@ -111,8 +112,8 @@ def _object(body: bytearray) -> Mapping[str, Any]:
 
 
 def refused(account: Account, answer: Answer, *, exhausted: bool, retry_after: float | None) -> Failed:
-    """The failure that a status says. `exhausted`: waiting a moment will not help, the quota is used up, and the wait
-    that the provider names all the same is not told.
+    """The failure that a status says. `exhausted`: waiting a moment will not help, the quota is used up, and the
+    wait that the provider names all the same is not told.
     """
     reason = _reason(account, answer)
     retry_after = retry_after if retry_after is not None else _retry_after(answer.headers)
