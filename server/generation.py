@@ -9,7 +9,7 @@ from domain.generation.providers.openai import OpenAI
 from domain.generation.providers.wire import Account
 from server.settings import Settings
 
-_LEASE_BEYOND_TIMEOUT = 60.0  # seconds, for storing what came
+_LEASE_BEYOND_TIMEOUT = 60.0  # seconds, for storing what came: see `workers/generation.py`
 
 
 def generation_provider(settings: Settings) -> Provider:

@@ -1,7 +1,7 @@
 """The life of a generation, as rows: claimed by a worker, put off, ended, sent again.
 
 As with images the row holds attempts and lease, so a message that comes twice, late or never changes nothing. A
-picture costs money, so there is one thing more: its bytes are stored under a key that the generation alone decides
+picture costs money, so there is one thing more: its bytes are stored under a key that generation and attempt decide
 (`picture_key`) before anything else happens, and whoever claims it again looks there before asking the provider.
 
 RUNNING ends where the picture itself does: it is READY when its image is, in the same transaction (`settle_image`).
@@ -157,9 +157,12 @@ _RESEND = Statement(
 )
 
 
-def picture_key(generation: GenerationRow, content_type: str) -> str:
-    """Where the picture of a generation is kept, whoever works on it and however often."""
-    return f"originals/{generation.requested_at:%Y/%m/%d}/generated-{generation.id}.{CONTENT_TYPES[content_type]}"
+def picture_key(generation: GenerationRow, attempt: int, content_type: str) -> str:
+    """Where the picture that this attempt made is kept. Not shared with other attempts: one that is late must not
+    replace what was recorded meanwhile.
+    """
+    name = f"generated-{generation.id}-{attempt}.{CONTENT_TYPES[content_type]}"
+    return f"originals/{generation.requested_at:%Y/%m/%d}/{name}"
 
 
 async def claim_generation(

@@ -34,7 +34,7 @@ def wrong(status: int, message: str = "An internal error has occurred.") -> Repl
     return Reply.json({"error": {"code": status, "message": message, "status": "X"}}, status)
 
 
-def blocked(reason: str) -> Reply:
+def blocked(reason: Any) -> Reply:
     return Reply.json({"candidates": [{"finishReason": reason, "index": 0}]})
 
 
@@ -104,12 +104,12 @@ async def test_a_short_quota_is_waited_for_and_seen(gemini: Drawing, gemini_org:
     [
         (over_quota("3600s"), 3600),
         (over_quota("121.2s"), 122),
-        (over_quota("20s", "GenerateRequestsPerDayPerProjectPerModel-FreeTier"), 20),
+        (over_quota("20s", "GenerateRequestsPerDayPerProjectPerModel-FreeTier"), None),
     ],
     ids=["long", "just too long", "of the day"],
 )
 async def test_a_quota_that_is_gone_for_long_is_told_at_once(
-    gemini: Drawing, gemini_org: Organisation, prompt: str, reply: Reply, retry_after: int
+    gemini: Drawing, gemini_org: Organisation, prompt: str, reply: Reply, retry_after: int | None
 ) -> None:
     made = await outcome(gemini, gemini_org, prompt, reply)
     assert (made["status"], made["image"]) == ("FAILED", None)
@@ -132,7 +132,7 @@ async def test_a_quota_that_stays_used_up_is_given_up(
     assert len(gemini.provider.asked(prompt)) == 3
 
 
-@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize("status", [500, 503, 529])
 async def test_an_error_of_the_server_is_tried_again(
     gemini: Drawing, gemini_org: Organisation, prompt: str, status: int
 ) -> None:
@@ -151,6 +151,8 @@ async def test_an_error_of_the_server_is_tried_again(
         (blocked("PROHIBITED_CONTENT"), "REFUSED", "PROHIBITED_CONTENT"),
         (Reply.json({"promptFeedback": {"blockReason": "SAFETY"}}), "REFUSED", "SAFETY"),
         (blocked("MAX_TOKENS"), "PROVIDER_ERROR", "no picture"),
+        (blocked(["SAFETY"]), "PROVIDER_ERROR", "no picture"),
+        (Reply.json({"promptFeedback": {"blockReason": ["SAFETY"]}}), "REFUSED", "no reason given"),
         (Reply.json({"candidates": []}), "PROVIDER_ERROR", "no picture"),
         (Reply.json({"candidates": [{"content": {"parts": [{"text": "No."}]}}]}), "PROVIDER_ERROR", "no picture"),
         (Reply.json({"candidates": [{"content": {"parts": [{"inlineData": 5}, 7]}}, "x"]}), "PROVIDER_ERROR", "no"),
@@ -164,6 +166,10 @@ async def test_an_error_of_the_server_is_tried_again(
         (wrong(404, "models/x is not found"), "PROVIDER_ERROR", "is not found"),
         (wrong(403, f"API key {KEY} not valid"), "PROVIDER_ERROR", "does not accept this server's key"),
         (wrong(504, "Deadline expired"), "TIMEOUT", "Deadline expired"),
+        (wrong(408), "TIMEOUT", "in time (408)"),
+        (Reply(502, b"<html>Bad gateway</html>"), "TIMEOUT", "in time (502)"),
+        (Reply(520, b"<html>Unknown error</html>"), "TIMEOUT", "in time (520)"),
+        (Reply(524, b"<html>A timeout occurred</html>"), "TIMEOUT", "in time (524)"),
         (drawn(b"GIF89a" + bytes(40)), "PROVIDER_ERROR", "not a JPEG, PNG or WebP"),
         (drawn(photo()[:-40]), "PROVIDER_ERROR", "end-of-image"),
         (drawn(bytes(500_001)), "PROVIDER_ERROR", "more than 500000 bytes"),

@@ -95,7 +95,7 @@ async def test_a_picture_that_was_stored_is_not_asked_for_again(
         answer.set()
 
         async def stored() -> bool:
-            return any(gemini.stack.data_dir.rglob(f"generated-{generation['id']}.jpg"))
+            return any(gemini.stack.data_dir.rglob(f"generated-{generation['id']}-1.jpg"))
 
         await eventually(stored, what="the picture in the store")
         await kill_worker(gemini)

@@ -77,6 +77,16 @@ async def test_what_is_not_worth_another_attempt_fails_at_once(
     assert len(openai.provider.asked(prompt)) == 1
 
 
+async def test_a_date_that_is_none_is_no_time_to_wait(
+    openai: Drawing, openai_org: Organisation, prompt: str
+) -> None:
+    reply = wrong(429, "rate_limit_exceeded", Retry_After="Mon, 99999999999 Jan 2020 00:00:00 GMT")
+    openai.provider.script(prompt, reply)
+    asked = await generate(openai_org.operator, prompt)
+    (event,) = await logged(openai_org.viewer, types=["image_generation.put_off"], subjectIds=[asked["id"]])
+    assert event["data"]["retryInSeconds"] == 4  # what is waited where the provider names no time
+
+
 async def test_a_rate_limit_is_waited_for(openai: Drawing, openai_org: Organisation, prompt: str) -> None:
     openai.provider.script(prompt, wrong(429, "rate_limit_exceeded", Retry_After="1"), drawn())
     asked = await generate(openai_org.operator, prompt)

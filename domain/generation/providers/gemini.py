@@ -55,8 +55,9 @@ def _without_picture(body: Mapping[str, Any]) -> Failed:
     if isinstance(feedback, dict) and feedback.get("blockReason"):
         return _refusal(feedback["blockReason"])
     for candidate in _dicts(body.get("candidates")):
-        if candidate.get("finishReason") in _BLOCKED:
-            return _refusal(candidate["finishReason"])
+        reason = candidate.get("finishReason")
+        if isinstance(reason, str) and reason in _BLOCKED:
+            return _refusal(reason)
     return Failed(FailureCode.PROVIDER_ERROR, "The provider's answer has no picture.")
 
 

@@ -1,11 +1,11 @@
 """One question to a provider by HTTP: sent once, bounded in time and size, and every way it ends told as `Failed`.
 
 What is sent twice may be paid twice. So only what certainly was not drawn is worth another attempt: a connection
-that was never made, a refusal for now (429), an error of the server's (5xx). Silence is not.
+that was never made, a refusal for now (429), an error that the server tells of itself (5xx). Silence is not, nor is
+what somebody who stands before the server says of its silence (_SILENT).
 """
 
 import asyncio
-import base64
 import binascii
 import email.utils
 import math
@@ -25,6 +25,9 @@ from domain.images.formats import Completeness, NotAnImage
 _LONGEST_REASON = 300
 _CONNECT = 10.0  # seconds
 _MAX_ERROR_BYTES = 64 * 1024
+# Told by proxies whose server did not answer, or not to the end: 520 and 524 are Cloudflare's, which waits for
+# 100 s.
+_SILENT = frozenset({408, 502, 504, 520, 524})
 # What looks like a key, though it may not be ours: providers repeat it when they do not like it.
 _LIKE_A_KEY = re.compile(r"\b(?:sk|AIza|Bearer\s)[\w*.-]{4,}")
 
@@ -85,11 +88,10 @@ async def _ask(account: Account, path: str, headers: Mapping[str, str], question
         async with http.stream("POST", url, content=orjson.dumps(question), headers=sent) as response:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise Failed(FailureCode.PROVIDER_ERROR, "The provider's answer cannot be read.")
-            body = await _read(response, account)
-            return Answer(response.status_code, response.headers, _object(body))
+            return Answer(response.status_code, response.headers, _object(await _read(response, account)))
 
 
-async def _read(response: httpx.Response, account: Account) -> bytes:
+async def _read(response: httpx.Response, account: Account) -> bytearray:
     most = account.max_answer_bytes if response.status_code == 200 else _MAX_ERROR_BYTES
     body = bytearray()
     async for chunk in response.aiter_raw():
@@ -97,11 +99,11 @@ async def _read(response: httpx.Response, account: Account) -> bytes:
         if len(body) > most:
             if response.status_code == 200:
                 raise Failed(FailureCode.PROVIDER_ERROR, f"The provider's answer has more than {most} bytes.")
-            return b""  # its status says enough
-    return bytes(body)
+            return bytearray()  # its status says enough
+    return body  # as it is: a copy would be one more of some megabytes
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _object(body: bytearray) -> Mapping[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -110,17 +112,21 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 
 def refused(account: Account, answer: Answer, *, exhausted: bool, retry_after: float | None) -> Failed:
-    """The failure that a status says. `exhausted`: waiting a moment will not help, the quota is used up."""
+    """The failure that a status says. `exhausted`: waiting a moment will not help, the quota is used up, and the
+    wait that the provider names all the same is not told.
+    """
     reason = _reason(account, answer)
     retry_after = retry_after if retry_after is not None else _retry_after(answer.headers)
     if answer.status == 429:
         message = f"The provider's quota is used up{reason}"
-        return Failed(FailureCode.QUOTA_EXCEEDED, message, retry=not exhausted, retry_after=retry_after)
+        if exhausted:
+            return Failed(FailureCode.QUOTA_EXCEEDED, message)
+        return Failed(FailureCode.QUOTA_EXCEEDED, message, retry=True, retry_after=retry_after)
     if answer.status in (401, 403):
         # Without the reason: it may hold a part of the key.
         return Failed(FailureCode.PROVIDER_ERROR, "The provider does not accept this server's key.")
-    if answer.status in (408, 504):  # it may have been drawn, and paid, all the same
-        return Failed(FailureCode.TIMEOUT, f"The provider took too long{reason}")
+    if answer.status in _SILENT:  # it may have been drawn, and paid, all the same
+        return Failed(FailureCode.TIMEOUT, f"The provider did not answer in time ({answer.status}){reason}")
     if answer.status >= 500:
         message = f"The provider had an error ({answer.status}){reason}"
         return Failed(FailureCode.PROVIDER_ERROR, message, retry=True, retry_after=retry_after)
@@ -132,7 +138,7 @@ def picture(account: Account, encoded: Any) -> Made:
     if not isinstance(encoded, str) or not encoded:
         raise Failed(FailureCode.PROVIDER_ERROR, "The provider's answer has no picture.")
     try:
-        data = base64.b64decode(encoded, validate=True)
+        data = binascii.a2b_base64(encoded, strict_mode=True)  # `base64` would copy the text first
     except (binascii.Error, ValueError):
         raise Failed(FailureCode.PROVIDER_ERROR, "The provider's picture is not base64.") from None
     if len(data) > account.max_image_bytes:
@@ -167,7 +173,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         moment = email.utils.parsedate_to_datetime(said)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return bounded_seconds(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
