@@ -65,10 +65,18 @@ def storage_app(out: Console, err: Console, attached: Attached, progress: Shown)
         """Copy every blob, and read it back. Run it again to go on after a stop, and for what came meanwhile."""
         with progress("Moving") as show:
             from server.settings import with_secret_key
+            from server.storage.apart import looks_like
             from server.storage.move import move as run
 
             settings = with_secret_key(load_settings())
             places = _place(source), _place(target)
+            if delete and looks_like(places[0], settings.storage) and places[1] != settings.storage:
+                err.print(
+                    "[bold yellow]The source is the store that QM_STORAGE_URL names[/], and will be empty: set it "
+                    "to the target before the server starts.",
+                    highlight=False,
+                    soft_wrap=True,
+                )
             moved = asyncio.run(run(settings, *places, deep=deep, delete=delete, progress=show))
         for key, reason in list(moved.failed.items())[:_SHOWN]:
             err.print(f"[bold red]Failed[/] {key}: {escape(reason)}", highlight=False, soft_wrap=True)
