@@ -111,13 +111,32 @@ def _print(out: Console, err: Console, found: "Verified", repair: bool) -> None:
             err.print(f"… and {len(keys) - _SHOWN} more.", highlight=False)
     counts = ", ".join(f"{len(keys)} {words.lower()}" for words, keys in _findings(found))
     out.print(f"{found.named} blobs are named by rows; {counts}.", highlight=False, soft_wrap=True)
+    if repair:
+        _print_repair(out, err, found)
+
+
+def _print_repair(out: Console, err: Console, found: "Verified") -> None:
+    if found.refused:
+        err.print(f"[bold red]Nothing was mended.[/] {escape(found.refused)}", highlight=False, soft_wrap=True)
+        return
     if found.held:
         err.print(
             f"[bold red]Nothing more was taken away.[/] {escape(found.held)}", highlight=False, soft_wrap=True
         )
-    if repair:
-        mended = f"{found.removed} taken away, {found.made_again} images are made again."
-        out.print(mended, highlight=False, soft_wrap=True)
+    elif found.orphans_left:
+        err.print(f"{found.orphans_left} more are named by nobody: run it again.", highlight=False)
+    if found.not_whole:
+        err.print(
+            f"[bold yellow]Not made again:[/] {found.not_whole} images, whose originals are gone or other bytes.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    out.print(
+        f"{found.removed} taken away, {found.made_again} images are made again, {found.forgotten} sizes are when "
+        "somebody asks for them.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _findings(found: "Verified") -> list[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-"""`quartermaster storage move` where it must not: stores that are one under two addresses, sources that are none."""
+"""`quartermaster storage move` where it must not: one store under two addresses, and sources that are none."""
 
 from pathlib import Path
 
