@@ -38,15 +38,17 @@ def link_signer(settings: Settings) -> LinkSigner:
     return LinkSigner(derived_key(settings, "media links"), settings.url)
 
 
-def blob_store(settings: Settings, place: Place | None = None) -> BlobStore:
-    """The store at a place; that of the settings when none is given."""
+def blob_store(settings: Settings, place: Place | None = None, *, make: bool = True) -> BlobStore:
+    """The store at a place; that of the settings when none is given. Without `make` a bucket that is not there is
+    not made.
+    """
     place = place or settings.storage
     if isinstance(place, S3Place):
-        return _s3_store(settings, place)
+        return _s3_store(settings, place, make)
     return FolderStore(place.folder, link_signer(settings))
 
 
-def _s3_store(settings: Settings, place: S3Place) -> BlobStore:
+def _s3_store(settings: Settings, place: S3Place, make: bool) -> BlobStore:
     from domain.kit.blobs.presigned import Credentials  # noqa: PLC0415
     from domain.kit.blobs.s3 import S3Store  # noqa: PLC0415 - boto3 is large, and folder storage does without it
 
@@ -54,7 +56,7 @@ def _s3_store(settings: Settings, place: S3Place) -> BlobStore:
     if settings.s3_access_key and settings.s3_secret_key:
         credentials = Credentials(settings.s3_access_key, settings.s3_secret_key)
     direct = settings.media_links == "direct"
-    return S3Store(place, link_signer(settings), credentials=credentials, direct=direct)
+    return S3Store(place, link_signer(settings), credentials=credentials, direct=direct, make=make)
 
 
 def presence_policy(settings: Settings) -> PresencePolicy:

@@ -189,11 +189,8 @@ def brake(found: Comparison, max_share: float) -> tuple[str, str] | None:
         return "DATABASE_LOOKS_EMPTY", (
             f"The database names no blob at all, and the store has {found.blobs}: see that they belong together."
         )
-    if found.totals.missing == found.totals.named:
-        return "STORE_LOOKS_FOREIGN", (
-            f"The store has none of the {found.totals.named} blobs that the database names: see that they belong "
-            "together."
-        )
+    if foreign := _looks_foreign(found):
+        return "STORE_LOOKS_FOREIGN", foreign
     if found.orphan_count > found.blobs * max_share:
         return "SHARE_EXCEEDED", (
             f"{found.orphan_count} of {found.blobs} blobs are named by nobody, which is more than a share of "
@@ -201,3 +198,22 @@ def brake(found: Comparison, max_share: float) -> tuple[str, str] | None:
             "database belong together."
         )
     return None
+
+
+def why_not_mend(found: Comparison) -> str | None:
+    """The sentence of why rows may not be changed for what is missing; None when they may."""
+    if found.totals.missing > len(found.missing):
+        return (
+            f"{found.totals.missing} blobs are missing, more than the {len(found.missing)} that are looked at at "
+            "once: see that the whole store is there."
+        )
+    return _looks_foreign(found)
+
+
+def _looks_foreign(found: Comparison) -> str | None:
+    if not found.totals.named or found.totals.missing < found.totals.named:
+        return None
+    return (
+        f"The store has none of the {found.totals.named} blobs that the database names: see that they belong "
+        "together."
+    )

@@ -65,10 +65,18 @@ def storage_app(out: Console, err: Console, attached: Attached, progress: Shown)
         """Copy every blob, and read it back. Run it again to go on after a stop, and for what came meanwhile."""
         with progress("Moving") as show:
             from server.settings import with_secret_key
+            from server.storage.apart import looks_like
             from server.storage.move import move as run
 
             settings = with_secret_key(load_settings())
             places = _place(source), _place(target)
+            if delete and looks_like(places[0], settings.storage) and places[1] != settings.storage:
+                err.print(
+                    "[bold yellow]The source is the store that QM_STORAGE_URL names[/], and will be empty: set it "
+                    "to the target before the server starts.",
+                    highlight=False,
+                    soft_wrap=True,
+                )
             moved = asyncio.run(run(settings, *places, deep=deep, delete=delete, progress=show))
         for key, reason in list(moved.failed.items())[:_SHOWN]:
             err.print(f"[bold red]Failed[/] {key}: {escape(reason)}", highlight=False, soft_wrap=True)
@@ -103,13 +111,32 @@ def _print(out: Console, err: Console, found: "Verified", repair: bool) -> None:
             err.print(f"… and {len(keys) - _SHOWN} more.", highlight=False)
     counts = ", ".join(f"{len(keys)} {words.lower()}" for words, keys in _findings(found))
     out.print(f"{found.named} blobs are named by rows; {counts}.", highlight=False, soft_wrap=True)
+    if repair:
+        _print_repair(out, err, found)
+
+
+def _print_repair(out: Console, err: Console, found: "Verified") -> None:
+    if found.refused:
+        err.print(f"[bold red]Nothing was mended.[/] {escape(found.refused)}", highlight=False, soft_wrap=True)
+        return
     if found.held:
         err.print(
             f"[bold red]Nothing more was taken away.[/] {escape(found.held)}", highlight=False, soft_wrap=True
         )
-    if repair:
-        mended = f"{found.removed} taken away, {found.made_again} images are made again."
-        out.print(mended, highlight=False, soft_wrap=True)
+    elif found.orphans_left:
+        err.print(f"{found.orphans_left} more are named by nobody: run it again.", highlight=False)
+    if found.not_whole:
+        err.print(
+            f"[bold yellow]Not made again:[/] {found.not_whole} images, whose originals are gone or other bytes.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    out.print(
+        f"{found.removed} taken away, {found.made_again} images are made again, {found.forgotten} sizes are when "
+        "somebody asks for them.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _findings(found: "Verified") -> list[tuple[str, list[str]]]:

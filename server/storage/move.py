@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from domain.kit.blobs import BlobStore
-from domain.kit.blobs.places import Place
+from domain.kit.blobs.places import FolderPlace, Place
 from domain.kit.errors import Invalid, NotFound, Refusal
 from domain.storage.listing import listed
 from server.process import blob_store
 from server.settings import Settings
+from server.storage.apart import check_apart
 from server.storage.verify import AT_ONCE, Progress, batches, digest_of
 
 _TOLD_AT_ONCE = 1_000
@@ -36,13 +37,17 @@ async def move(
     settings: Settings, source: Place, target: Place, *, deep: bool, delete: bool, progress: Progress
 ) -> Moved:
     """Copy all; with `deep` what is there already is read and compared, too, not only measured. With `delete` the
-    source is emptied of what the target has, unless something failed. Raises Invalid, Unavailable.
+    source is emptied of what the target has, unless something failed. Raises Invalid, also when the two are one
+    store or one lies in the other, and Unavailable.
     """
     if source == target:
         raise Invalid("These are one and the same store.")
-    stores = blob_store(settings, source), blob_store(settings, target)
+    if isinstance(source, FolderPlace) and not source.folder.is_dir():
+        raise Invalid(f"There is no folder {source.folder} to move from.")
+    stores = blob_store(settings, source, make=False), blob_store(settings, target)
     try:
         await stores[1].check()
+        await check_apart(source, target, stores)
         total = 0
 
         def seen(count: int) -> None:

@@ -75,7 +75,7 @@ async def test_verify_finds_what_is_wrong_and_mends_what_can_be(stack: Stack, tm
 
         mended = quartermaster("storage", "verify", "--repair", folder=tmp_path, **environment)
         assert mended.returncode == 1, "what is lost stays lost"
-        assert "1 taken away, 1 images are made again." in mended.stdout
+        assert "1 taken away, 1 images are made again," in mended.stdout
         assert "display/nobodys.webp" not in await keys_in(stack)
         image_id = next(iter(images))
         await settled(org.viewer, image_id)

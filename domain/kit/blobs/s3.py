@@ -63,10 +63,17 @@ class S3Store:
     """Blobs as objects. Safe for many processes on many machines.
 
     Keys come from `credentials`, or where boto3 looks for them. With `direct`, links lead to the S3 server itself.
+    Without `make` the bucket is not made on first use.
     """
 
     def __init__(
-        self, place: S3Place, signer: LinkSigner, *, credentials: Credentials | None = None, direct: bool = False
+        self,
+        place: S3Place,
+        signer: LinkSigner,
+        *,
+        credentials: Credentials | None = None,
+        direct: bool = False,
+        make: bool = True,
     ) -> None:
         self.place = place
         given = credentials or Credentials("", "")
@@ -82,7 +89,7 @@ class S3Store:
             "s3", endpoint_url=place.endpoint, region_name=self._region, config=_config(place)
         )
         self._presigner = Presigner(_base(place, self._region), self._region) if direct else None
-        self._bucket_seen = False
+        self._bucket_seen = not make
         self._making_bucket = threading.Lock()
 
     def name(self, key: str) -> str:
