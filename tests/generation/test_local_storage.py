@@ -205,6 +205,14 @@ async def test_what_is_wrong_is_told_with_its_key_and_spoils_nothing_else(
     assert (good["outcome"], report["failed"], report["imported"]) == ("IMPORTED", 1, 1)
 
 
+async def test_a_name_that_is_longer_in_lower_case_is_a_tag_all_the_same(org: Organisation) -> None:
+    dump = {f"item_İstanbul{'a' * 60}": data_url(photo(format="PNG")), f"item_{'İ' * 64}": data_url(photo())}
+    assert (await taken(org.operator, dump))["imported"] == 2
+    first, second = await images(org.viewer)
+    assert first["tags"] == ["item", f"i\u0307stanbul{'a' * 55}"]
+    assert second["tags"] == ["item", "i\u0307" * 32]
+
+
 async def test_what_only_a_decoder_finds_wrong_is_rejected_and_can_be_sent_again(org: Organisation) -> None:
     dump = {"scene_old_well": data_url(b"\xff\xd8\xff\xd9", "image/jpeg")}
     assert (await taken(org.operator, dump))["imported"] == 1
