@@ -19,7 +19,19 @@ _ALLOWED_CONTROLS = "\n\t"
 # pairs.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 _JOINERS = "\u200c\u200d"  # of the format characters those that writing needs: in Persian, in emoji
-_WITHOUT_JOINERS = dict.fromkeys(map(ord, _JOINERS))
+# Letters and marks by their categories, and yet nobody sees them: fillers of Hangul, marks without a look.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+# Those of Mongolian, of all scripts (in emoji), of Chinese characters.
+_VARIATION_SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+_PASSED_OVER = dict.fromkeys((*map(ord, _JOINERS), *(one for some in _VARIATION_SELECTORS for one in some)))
+# Scripts without spaces between words, in the forms that normalising leaves: Thai, Lao, Tibetan, Burmese; Khmer;
+# Tai Le and New Tai Lue; Tai Tham; Balinese; Chinese and Japanese; Yi; Javanese, Burmese; Tai Viet; the rarer
+# characters of Chinese, Tangut and old kana. Korean has spaces.
+_SPACELESS = (
+    "\u0e00-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\u2e80-\u312f\u3190-\ua4cf\ua980-\ua9ff"
+    "\uaa60-\uaadf\uf900-\ufaff\U00016fe0-\U0001b2ff\U00020000-\U0003ffff"
+)
+_IN_A_WORD = rf"[^\W_{_SPACELESS}]"  # letters and digits whose next neighbour belongs to their word
 
 
 @dataclass(frozen=True)
@@ -39,8 +51,8 @@ class GenerationPolicy:
 
     @cached_property
     def _denied(self) -> re.Pattern[str] | None:
-        phrases = [re.escape(phrase) for phrase in map(normalised, self.denied) if phrase]
-        return re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)") if phrases else None
+        phrases = [_whole(phrase) for phrase in map(_as_seen, self.denied) if phrase]
+        return re.compile("|".join(phrases)) if phrases else None
 
     def checked_prompt(self, prompt: str) -> str:
         """The prompt, trimmed. Raises Invalid for one that is empty, too long, or has control characters; and with
@@ -60,8 +72,7 @@ class GenerationPolicy:
                 character=f"U+{ord(refused):04X}",
                 position=prompt.index(refused),
             )
-        seen = normalised(prompt.translate(_WITHOUT_JOINERS))
-        if self._denied and (found := self._denied.search(seen)):
+        if self._denied and (found := self._denied.search(_as_seen(prompt))):
             # What was found is told: it is the caller's own word.
             raise Invalid(
                 "This server does not draw this.", code="PROMPT_DENIED", argument="prompt", word=found.group()
@@ -79,7 +90,19 @@ def normalised(prompt: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
 
 
+def _as_seen(text: str) -> str:
+    """Normalised, and without what only says how its neighbours are drawn."""
+    return normalised(text.translate(_PASSED_OVER))
+
+
+def _whole(phrase: str) -> str:
+    """A pattern of a phrase as seen: not within a longer word, where its script tells words apart."""
+    begin = f"(?<!{_IN_A_WORD})" if re.match(_IN_A_WORD, phrase[0]) else ""
+    end = f"(?!{_IN_A_WORD})" if re.match(_IN_A_WORD, phrase[-1]) else ""
+    return begin + re.escape(phrase) + end
+
+
 def _is_refused(character: str) -> bool:
     if character in _ALLOWED_CONTROLS or character in _JOINERS:
         return False
-    return unicodedata.category(character) in _REFUSED_CATEGORIES
+    return character in _INVISIBLE or unicodedata.category(character) in _REFUSED_CATEGORIES

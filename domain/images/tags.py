@@ -17,6 +17,12 @@ def checked_tags(tags: Iterable[str], *, argument: str = "tags") -> list[str]:
     return checked
 
 
+def cut_tag(text: str) -> str | None:
+    """Printable text as a tag, without what is too long of it; None when nothing is left."""
+    # In lower case before it is cut: some letters are two characters then, such as İ.
+    return " ".join(text.split()).lower()[:LONGEST_TAG].strip() or None
+
+
 def _checked_tag(tag: str, argument: str) -> str:
     name = " ".join(tag.split()).lower()
     if not 1 <= len(name) <= LONGEST_TAG or not name.isprintable():

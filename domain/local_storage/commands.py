@@ -13,7 +13,7 @@ from domain.clients.queries import owning_client
 from domain.generation.prompts import GenerationPolicy
 from domain.images.arrivals import record_image
 from domain.images.models import ImageSource, ImageStatus, images
-from domain.images.tags import LONGEST_TAG
+from domain.images.tags import cut_tag
 from domain.images.uploads import blob_key, told_again
 from domain.kit.errors import Invalid, Unavailable
 from domain.kit.ids import new_id
@@ -188,7 +188,7 @@ async def _record(tx: Transaction, scope: Scope, arrival: Arrival, owner: str, u
         sha256=arrival.sha256,
         original_key=arrival.blob_key,
         prompt=picture.prompt,
-        tags=[*tags, name] if (name := picture.name[:LONGEST_TAG].strip()) else tags,
+        tags=[*tags, name] if (name := cut_tag(picture.name)) else tags,
         uploaded_by=uploaded_by,
         client_id=owner,
         image_id=arrival.image_id,

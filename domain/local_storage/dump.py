@@ -2,7 +2,8 @@
 
 A dump is a JSON object of strings, as `JSON.stringify(localStorage)` writes it. The key says what a picture is for:
 `scene_dark_forest`, `game:item-sword`, `itemImages/3`. The value is a data URL, base64 without one, or JSON that
-holds such texts at any depth, beside a `prompt` perhaps. Nothing is refused for its form where it can be
+holds such texts at any depth, beside a `prompt` perhaps; a text in it may be JSON again, as redux-persist writes
+it. Nothing is refused for its form where it can be
 understood; what cannot be is told with its key, so that every key of the dump is accounted for.
 """
 
@@ -22,7 +23,9 @@ from domain.kit.errors import Invalid
 
 MOST_KEYS = 5_000
 MOST_PICTURES = 1_000
-_DEEPEST = 20  # levels of JSON in a value
+_DEEPEST = 20  # levels of JSON in a value, those of JSON in its texts among them
+_OPENING = frozenset('{["')
+_SHORTEST_JSON = 8  # characters: what is shorter holds no picture, and there may be millions of such texts
 _LONGEST_NAME = 200
 _KINDS = re.compile(
     r"(?:[\w.-]+?[:/_.-])??(?P<kind>scene|item)s?(?:[_-]?(?:images?|img|cache|data))?(?:[_:/.-]+(?P<name>.*))?",
@@ -155,30 +158,35 @@ def _meaning(key: str) -> tuple[PictureKind, str]:
 
 
 def _opened(value: Any) -> Any:
-    """The value as JSON where it is some, else the text itself."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
+    """The value as JSON where it is some, else the text itself. Of JSON in JSON what is innermost.
+
+    Each turn looks at a text that is shorter than the one before: by half where it is in quotes again.
+    """
+    while isinstance(value, str) and len(value) >= _SHORTEST_JSON and value.lstrip()[:1] in _OPENING:
         try:
-            return orjson.loads(value)
+            value = orjson.loads(value)
         except orjson.JSONDecodeError:
-            return value
+            break
     return value
 
 
 def _texts(value: Any, path: str, prompt: str | None, depth: int) -> Iterator[tuple[str, str | None, str | None]]:
-    """Every text in a value: where, what, and the prompt of the innermost object around it that has one. Where it
-    is too deep to be looked into, what is None.
+    """Every text in an opened value: where, what, and the prompt of the innermost object around it that has one.
+    Where it is too deep to be looked into, what is None. Texts that are JSON are opened in their turn: a character
+    is a part of the structure on one level only, so the time is that of reading the value once for each level.
     """
     if isinstance(value, str):
         yield path, value, prompt
     elif depth == _DEEPEST and isinstance(value, dict | list):
         yield path, None, prompt
     elif isinstance(value, dict):
-        prompt = _prompt(value) or prompt
-        for key, part in value.items():
+        parts = {key: _opened(part) for key, part in value.items()}
+        prompt = _prompt(parts) or prompt
+        for key, part in parts.items():
             yield from _texts(part, f"{path}.{key[:50]}", prompt, depth + 1)
     elif isinstance(value, list):
         for number, part in enumerate(value):
-            yield from _texts(part, f"{path}[{number}]", prompt, depth + 1)
+            yield from _texts(_opened(part), f"{path}[{number}]", prompt, depth + 1)
 
 
 def _prompt(value: Mapping[str, Any]) -> str | None:

@@ -106,6 +106,10 @@ async def test_the_list_is_filtered_and_paged(org: Organisation) -> None:
         ("right\u202eto left", {"character": "U+202E"}),
         ("in\u200bvisible", {"character": "U+200B"}),
         ("private \ue000", {"character": "U+E000"}),
+        *(
+            (f"g{blank}un", {"character": f"U+{ord(blank):04X}"})
+            for blank in "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+        ),
     ],
 )
 async def test_a_prompt_that_breaks_a_rule_is_refused(
@@ -156,7 +160,8 @@ async def test_the_same_request_under_one_key_is_one_picture(org: Organisation) 
 @pytest.fixture(scope="module")
 def strict(stack_of: StackOf) -> Iterator[Stack]:
     """One whose operator does not want everything drawn."""
-    with stack_of(QM_PROMPT_DENIED="weapon, Secret  Base,", QM_GENERATIONS_PER_MINUTE="2") as stack:
+    denied = "weapon, Secret  Base, gun, 枪, ﾋﾟｽﾄﾙ, ปืน, می\u200cخواهم,"
+    with stack_of(QM_PROMPT_DENIED=denied, QM_GENERATIONS_PER_MINUTE="2") as stack:
         yield stack
 
 
@@ -170,6 +175,28 @@ async def test_the_operator_says_what_is_not_drawn_and_how_often(strict: Stack) 
         for prompt in ("weaponry", "a base, secretly"):
             assert (await generate(org.operator, prompt))["status"] == "QUEUED"
         assert await org.operator.code(GENERATE, prompt="a third") == "THROTTLED"
+
+
+async def test_what_is_not_drawn_is_found_in_every_script(strict: Stack) -> None:
+    found = {
+        "他拿着枪走进城": "枪",
+        "黒いピストルを持つ人": "ピストル",
+        "ชายถือปืนในป่า": "ปืน",
+        "一把gun在桌上": "gun",
+        "gun_fight": "gun",
+        "_gun": "gun",
+        "g\ufe0fun": "gun",
+        "gu\U000e0100n": "gun",
+        "g\u180bun": "gun",
+        "می\u200cخواهم": "میخواهم",
+    }
+    async with strict.signed_in() as admin:
+        org = await Organisation.made(admin)
+        for prompt, word in found.items():
+            refusal = (await org.operator.refused(GENERATE, prompt=prompt))["extensions"]
+            assert (refusal["code"], refusal.get("details", {}).get("word")) == ("PROMPT_DENIED", word), prompt
+        for prompt in ("a gunner's Gunnera, begun", "城 ❤️ gun2"):
+            assert (await generate(org.operator, prompt))["status"] == "QUEUED"
 
 
 @pytest.mark.parametrize(

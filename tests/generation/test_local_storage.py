@@ -205,6 +205,53 @@ async def test_what_is_wrong_is_told_with_its_key_and_spoils_nothing_else(
     assert (good["outcome"], report["failed"], report["imported"]) == ("IMPORTED", 1, 1)
 
 
+async def test_json_in_the_texts_of_json_is_opened(org: Organisation) -> None:
+    files = [photo(format="PNG"), photo(), photo(format="WEBP")]
+    scenes = {"s1": {"prompt": "a quay", "image": data_url(files[0])}, "s2": json.dumps([data_url(files[1])])}
+    deep = json.dumps(data_url(files[2]))
+    for _ in range(6):
+        deep = json.dumps({"text": deep})
+    root = {"scenes": json.dumps(scenes), "name": '"unnamed"', "_persist": '{"version":1}'}
+    dump = {
+        "persist:root": json.dumps(root),
+        "item_deep": deep,
+        "item_deeper": json.dumps({"x": "[" * 20 + f'"{ENCODED}"' + "]" * 20}),
+    }
+    report = await taken(org.operator, dump)
+    told = [(one["key"], one["path"], one["outcome"], one["code"], one["prompt"]) for one in report["results"]]
+    assert told == [
+        ("persist:root", "$.scenes.s1.image", "IMPORTED", None, "a quay"),
+        ("persist:root", "$.scenes.s2[0]", "IMPORTED", None, "unnamed"),
+        ("item_deep", "$" + ".text" * 6, "IMPORTED", None, None),
+        ("item_deeper", "$.x" + "[0]" * 19, "FAILED", "TOO_DEEP", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "[" + ",".join(['"[[[[[[[["'] * 10_000) + "]",  # opened in vain
+        json.dumps(dict.fromkeys(("prompt", "text", "name"), '[{"a": "[1,2,')),
+        '"' + "\\" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+    ],
+)
+async def test_what_only_looks_like_json_is_passed_over(org: Organisation, hostile: str) -> None:
+    for _ in range(3):  # in texts of texts
+        hostile = json.dumps(hostile)
+    assert len(hostile) < 30_000_000
+    answer = await posted(org.operator, {"other": hostile, "item_good": data_url(photo(format="PNG"))})
+    report = answer.json()
+    assert (report["imported"], report["skipped"], report["failed"]) == (1, 1, 0)
+
+
+async def test_a_name_that_is_longer_in_lower_case_is_a_tag_all_the_same(org: Organisation) -> None:
+    dump = {f"item_İstanbul{'a' * 60}": data_url(photo(format="PNG")), f"item_{'İ' * 64}": data_url(photo())}
+    assert (await taken(org.operator, dump))["imported"] == 2
+    tags = sorted(one["tags"] for one in await images(org.viewer))
+    assert tags == [["item", "i\u0307" * 32], ["item", f"i\u0307stanbul{'a' * 55}"]]
+
+
 async def test_what_only_a_decoder_finds_wrong_is_rejected_and_can_be_sent_again(org: Organisation) -> None:
     dump = {"scene_old_well": data_url(b"\xff\xd8\xff\xd9", "image/jpeg")}
     assert (await taken(org.operator, dump))["imported"] == 1
