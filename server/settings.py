@@ -171,6 +171,7 @@ class Settings(BaseSettings):
     import_max_bytes: int = Field(
         32_000_000, ge=1_000, le=200_000_000, description="Largest dump of a browser's storage that is taken over."
     )
+    imports_per_minute: int = Field(6, ge=1, description="Dumps that one user or client token posts.")
     introspection: bool | None = Field(
         None,
         description="Whether GraphiQL and introspection are on. Absent: only with the embedded database.",

@@ -1,6 +1,8 @@
 """`POST /v1/import/local-storage`: the dump of an old front end, where it is too large for a GraphQL request."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -9,10 +11,11 @@ from starlette.responses import Response
 
 from domain.kit.errors import Invalid, Unavailable
 from domain.kit.ids import checked_id
+from domain.kit.limits import per_minute
 from domain.kit.transactions import transaction
 from domain.local_storage.commands import Imported, ImportOutcome
 from domain.local_storage.dump import PictureKind
-from domain.users.principals import Permission
+from domain.users.principals import Permission, Principal
 from resolvers.context import Services
 from resolvers.local_storage import take_over
 from server.errors import HttpProblem
@@ -21,7 +24,7 @@ from server.settings import Settings
 
 _JSON = "application/json"
 _AT_ONCE = 2  # in one process: a dump takes several times its size in memory
-_BODY_WITHIN = 120  # seconds
+_BODY_WITHIN = 30  # seconds, for which a sender may keep others from a place
 _FLAGS = {"true": True, "false": False}
 
 
@@ -31,7 +34,8 @@ class ImportRoutes:
     def __init__(self, settings: Settings, services: Services) -> None:
         self._services = services
         self._max_bytes = settings.import_max_bytes
-        self._importing = asyncio.Semaphore(_AT_ONCE)
+        self._limit = per_minute(settings.imports_per_minute, "imports")
+        self._importing: set[str] = set()  # the ids of those who have a place
 
     def routes(self) -> list[DeclaredRoute]:
         return [DeclaredRoute("POST", "/v1/import/local-storage", self.import_local_storage, _IMPORT)]
@@ -41,9 +45,8 @@ class ImportRoutes:
         principal = await self._services.authenticator.principal(request.headers.get("authorization"))
         principal.demand(Permission.IMAGES_WRITE)
         client_id, dry_run = _client(request), _flag(request, "dryRun")
-        if self._importing.locked():
-            raise Unavailable("Other dumps are being imported.", code="BUSY", retry_after=5)
-        async with self._importing:
+        self._check_head(request)
+        async with self._place(principal):
             dump = await asyncio.to_thread(_parsed, await self._body(request))
             taken = await take_over(
                 self._services,
@@ -58,7 +61,25 @@ class ImportRoutes:
         body = {"dryRun": dry_run, "keys": taken.keys, **counts, "results": results}
         return Response(await asyncio.to_thread(orjson.dumps, body), media_type=_JSON)
 
-    async def _body(self, request: Request) -> bytes:
+    @asynccontextmanager
+    async def _place(self, principal: Principal) -> AsyncIterator[None]:
+        """Around one import, from its body on. Raises Unavailable BUSY when all places are taken, or one by this
+        caller; TooMany when it has imported often enough. Who waits for a place has not spent anything.
+        """
+        who = str(principal.id)
+        if who in self._importing:
+            raise Unavailable("Another dump of yours is being imported.", code="BUSY", retry_after=5)
+        if len(self._importing) >= _AT_ONCE:
+            raise Unavailable("Other dumps are being imported.", code="BUSY", retry_after=5)
+        self._importing.add(who)
+        try:
+            await self._services.limiter.spend(self._limit, principal.kind.value, who)
+            yield
+        finally:
+            self._importing.discard(who)
+
+    def _check_head(self, request: Request) -> None:
+        """Raises HttpProblem for what is refused before the body is read."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != _JSON:
             raise HttpProblem(415, "UNSUPPORTED_MEDIA_TYPE", f"Send {_JSON}.")
@@ -67,13 +88,17 @@ class ImportRoutes:
             raise HttpProblem(411, "LENGTH_REQUIRED", "Say the length of the body in Content-Length.")
         if int(declared) > self._max_bytes:
             raise HttpProblem(413, "TOO_LARGE", f"A dump has at most {self._max_bytes} bytes: send it in parts.")
+
+    async def _body(self, request: Request) -> bytes:
         body = bytearray()
         try:
             async with asyncio.timeout(_BODY_WITHIN):
                 async for chunk in request.stream():  # the server holds it to what it declared
                     body += chunk
         except TimeoutError:
-            raise HttpProblem(408, "TOO_SLOW", f"A dump is sent within {_BODY_WITHIN} s.") from None
+            raise HttpProblem(
+                408, "TOO_SLOW", f"A dump is sent within {_BODY_WITHIN} s: send it in parts."
+            ) from None
         return bytes(body)
 
 
@@ -169,6 +194,7 @@ _IMPORT = Declaration(
         413: ("TOO_LARGE",),
         415: ("UNSUPPORTED_MEDIA_TYPE",),
         422: ("BAD_JSON", "BAD_DUMP", "TOO_MANY_KEYS", "TOO_MANY_PICTURES", "BAD_USER_INPUT"),
+        429: ("TOO_MANY_REQUESTS",),
         503: ("UNAVAILABLE", "BUSY"),
     },
     secured=True,

@@ -15,7 +15,7 @@ from tests.support.log import eventually, logged
 from tests.support.photos import photo
 from tests.support.problems import problem
 from tests.support.stack import Stack
-from tests.support.wire import answer_to, request_head
+from tests.support.wire import answer_to, request_head, sent
 
 ROUTE = "/v1/import/local-storage"
 IMAGES = """query ($filter: ImageFilter) { images(filter: $filter, first: 100, order: RECEIVED_AT_ASC) {
@@ -274,11 +274,20 @@ async def test_a_large_dump_goes_by_the_route(org: Organisation) -> None:
     assert len(await images(org.viewer, search="hall")) == 20
 
 
-async def test_the_route_refuses_what_is_no_dump(stack: Stack, org: Organisation, other_org: Organisation) -> None:
+async def test_the_route_refuses_what_is_no_dump(stack: Stack, org: Organisation) -> None:
     http, headers = org.operator.http, {**org.operator.headers, "Content-Type": "application/json"}
     for body, code in ((b"{", "BAD_JSON"), (b"", "BAD_JSON"), (b"[]", "BAD_DUMP"), (b'"x"', "BAD_DUMP")):
         problem(await http.post(ROUTE, content=body, headers=headers), 422, code)
     problem(await http.post(ROUTE, content=b"{}", headers=org.operator.headers), 415, "UNSUPPORTED_MEDIA_TYPE")
+    said = {"Authorization": headers["Authorization"], "Content_Type": "application/json"}
+    status, answer = await answer_to(stack.url, request_head("POST", ROUTE, **said, Content_Length=32_000_001))
+    assert (status, json.loads(answer)["code"]) == (413, "TOO_LARGE")  # before the body was sent
+    problem(await http.post(ROUTE, content=_chunks(), headers=headers), 411, "LENGTH_REQUIRED")
+    assert await org.operator.code(IMPORT, dump=[1]) == "BAD_DUMP"
+    assert await images(org.viewer) == []
+
+
+async def test_the_route_refuses_dumps_too_large_and_strangers(org: Organisation, other_org: Organisation) -> None:
     many = {str(number): "x" for number in range(5_001)}
     problem(await posted(org.operator, many), 422, "TOO_MANY_KEYS")
     crowd = json.dumps([data_url(photo(size=(8, 6), format="PNG"))] * 1_001)
@@ -290,12 +299,44 @@ async def test_the_route_refuses_what_is_no_dump(stack: Stack, org: Organisation
     problem(await posted(org.admin, {}, clientId=str(uuid.uuid4())), 404, "NOT_FOUND")
     problem(await posted(org.viewer, {}), 403, "FORBIDDEN")
     problem(await posted(org.operator.with_token(None), {}), 401, "UNAUTHENTICATED")
-    said = {"Authorization": headers["Authorization"], "Content_Type": "application/json"}
-    status, answer = await answer_to(stack.url, request_head("POST", ROUTE, **said, Content_Length=32_000_001))
-    assert (status, json.loads(answer)["code"]) == (413, "TOO_LARGE")  # before the body was sent
-    problem(await http.post(ROUTE, content=_chunks(), headers=headers), 411, "LENGTH_REQUIRED")
-    assert await org.operator.code(IMPORT, dump=[1]) == "BAD_DUMP"
     assert await images(org.viewer) == []
+
+
+async def test_who_sends_slowly_takes_one_place_and_not_that_of_others(
+    stack: Stack, org: Organisation, other_org: Organisation
+) -> None:
+    said = {"Authorization": org.operator.headers["Authorization"], "Content_Type": "application/json"}
+    slow = request_head("POST", ROUTE, **said, Content_Length=1_000, Expect="100-continue")
+    async with sent(stack.url, slow) as reader:
+        asked_for = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
+        assert asked_for.split()[1] == b"100"  # its body is awaited, in a place
+        for _ in range(8):  # are not counted
+            refusal = await posted(org.operator, {})
+            problem(refusal, 503, "BUSY")
+            assert refusal.headers["retry-after"] == "5"
+        assert (await posted(other_org.operator, {})).status_code == 200
+
+    async def free_again() -> bool:
+        return (await posted(org.operator, {})).status_code == 200
+
+    await eventually(free_again, what="the place of a sender who went away")
+
+
+async def test_a_dump_is_sent_within_half_a_minute(stack: Stack, org: Organisation) -> None:
+    said = {"Authorization": org.operator.headers["Authorization"], "Content_Type": "application/json"}
+    async with sent(stack.url, request_head("POST", ROUTE, **said, Content_Length=1_000) + b"{") as reader:
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 40)
+        assert head.split()[1] == b"408"
+    assert (await posted(org.operator, {})).status_code == 200
+
+
+async def test_six_a_minute_and_then_when_to_come_back(org: Organisation, other_org: Organisation) -> None:
+    for _ in range(6):
+        assert (await posted(org.operator, {}, dryRun="true")).status_code == 200
+    answer = await posted(org.operator, {})
+    problem(answer, 429, "TOO_MANY_REQUESTS")
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert (await posted(other_org.operator, {})).status_code == 200
 
 
 async def _chunks() -> Any:
