@@ -154,9 +154,9 @@ async def test_as_long_as_some_are_named_by_nobody_all_is_not_well(
         path.touch()
         os.utime(path, (then, then))
     first = _repaired(stack, tmp_path, "--max-share", "1")
+    assert first.returncode == 1
     assert f"{_AT_ONCE} taken away" in first.stdout
     assert "1 more are named by nobody: run it again." in first.stderr
-    assert first.returncode == 1
     second = _repaired(stack, tmp_path, "--max-share", "1")
     assert (second.returncode, "1 taken away" in second.stdout) == (0, True)
     assert not list(folder.iterdir())
