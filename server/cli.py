@@ -318,12 +318,14 @@ def _publish(settings: Settings, urls: dict[str, Any]) -> Settings:
 
 
 def _stoppable(work: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end. SIGTERM cancels it, so that it cleans up, and then is as Ctrl-C."""
+    """Run it to its end. SIGTERM and SIGINT (which shells ignore for what they run behind) cancel it, so that it
+    cleans up, and are as Ctrl-C then."""
 
     async def run() -> T:
         task = asyncio.current_task()
         assert task is not None  # it runs
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await work
 
     try:

@@ -128,9 +128,10 @@ async def _make(
     progress: Progress,
 ) -> Path:
     name = name_at(datetime.now(UTC))
+    while (folder / name).exists():  # one was made this very second
+        await asyncio.sleep(0.1)
+        name = name_at(datetime.now(UTC))
     partial, target = folder / f".{name}.partial", folder / name
-    if target.exists():
-        raise Conflict("Another backup was made this very second.", code="ALREADY_RUNNING")
     partial.mkdir(mode=0o700)
     try:
         # The blobs take hours, perhaps. No transaction is open meanwhile: migrations and VACUUM would wait for it.

@@ -19,6 +19,7 @@ from tests.support.api import Api
 
 ADMIN_EMAIL = "admin@example.com"
 ADMIN_PASSWORD = "correct horse battery staple"
+_TOKEN_KEPT = 300  # seconds
 
 
 def free_port() -> int:
@@ -39,7 +40,7 @@ def wait_until(condition: Callable[[], Any], *, within: float = 20, what: str = 
 
 @dataclass
 class Stack:
-    """`token` is the admin's access token, fetched once."""
+    """`token` is the admin's access token, fetched now and again: it lives for 15 minutes, all tests take longer."""
 
     url: str
     data_dir: Path
@@ -47,6 +48,7 @@ class Stack:
     environment: dict[str, str]
     log: Path
     token: str | None = None
+    token_since: float = 0
     children: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -120,8 +122,9 @@ class Stack:
 
     async def admin(self, api: Api) -> Api:
         """A client that is signed in as the first admin."""
-        if self.token is None:
+        if self.token is None or time.monotonic() - self.token_since > _TOKEN_KEPT:
             self.token = (await api.login(ADMIN_EMAIL, ADMIN_PASSWORD)).token
+            self.token_since = time.monotonic()
         return api.with_token(self.token)
 
     @asynccontextmanager
