@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], Any], *, within: float = 20, what: str = 
 
 @dataclass
 class Stack:
-    """`token` is the admin's access token, fetched now and again: it lives for 15 minutes, all tests take longer."""
+    """`token` is the admin's access token, fetched now and again: it is over before all tests are."""
 
     url: str
     data_dir: Path
