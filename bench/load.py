@@ -75,15 +75,14 @@ def uploads(spec: dict[str, Any]) -> Callable[[int], Parts]:
 
 
 def post(spec: dict[str, Any]) -> Callable[[int], Parts]:
-    """The same JSON each time."""
-    body = spec["body"].encode()
+    """JSON: each of the bodies in its turn."""
     authorization = f"Authorization: Bearer {spec['token']}\r\n" if spec["token"] else ""
     head = (
         f"POST {spec['path']} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-        f"{authorization}Content-Length: {len(body)}\r\n\r\n"
+        f"{authorization}Content-Length: "
     )
-    whole = [head.encode() + body]
-    return lambda _: whole
+    whole = [[f"{head}{len(body)}\r\n\r\n{body}".encode()] for body in spec["bodies"]]  # `json` escapes to ASCII
+    return lambda number: whole[number % len(whole)]
 
 
 def check_ins(spec: dict[str, Any]) -> Callable[[int], Parts]:

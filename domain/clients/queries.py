@@ -46,8 +46,7 @@ async def clients_by_ids(
 
     Deleted ones are there only for `closed`: what they owned still names them.
     """
-    rows = {row.id: row for row in await db.all(_BY_IDS[closed], ids=list(ids), scope=scope.client_id)}
-    return [rows.get(client_id) for client_id in ids]
+    return await db.by_ids(_BY_IDS[closed], scope, ids)
 
 
 async def owning_client(db: Runner, scope: Scope, client_id: str | None) -> str:

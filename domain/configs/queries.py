@@ -187,8 +187,7 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
 
 async def configs_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ConfigRow | None]:
     """The configs with these ids, deleted ones too, aligned; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(config_id) for config_id in ids]
+    return await db.by_ids(_BY_IDS, scope, ids)
 
 
 async def config_by_mac(db: Runner, scope: Scope, mac: str, client_id: str | None = None) -> ConfigRow | None:

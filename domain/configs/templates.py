@@ -128,8 +128,7 @@ _FIRST = "00000000-0000-0000-0000-000000000000"
 
 async def templates_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[TemplateRow | None]:
     """The templates with these ids, deleted ones too, aligned; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(template_id) for template_id in ids]
+    return await db.by_ids(_BY_IDS, scope, ids)
 
 
 async def template_by_name(db: Runner, scope: Scope, name: str, client_id: str | None = None) -> TemplateRow | None:

@@ -57,8 +57,7 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
 
 async def device_commands_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[DeviceCommandRow | None]:
     """The commands with these ids, aligned with them; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(command_id) for command_id in ids]
+    return await db.by_ids(_BY_IDS, scope, ids)
 
 
 async def commands_of_devices(

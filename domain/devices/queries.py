@@ -62,13 +62,6 @@ _CONDITIONS = {
 }
 
 _MATCHED_BY = _CONDITIONS | {"ids": devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id)))}
-
-_BY_IDS = Statement(
-    select(*_COLUMNS).where(
-        devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(devices.c.client_id)
-    ),
-    DeviceRow,
-)
 _BY_KEY = Statement(
     select(*_COLUMNS).where(devices.c.key == bindparam("key"), _registered, visible(devices.c.client_id)).limit(2),
     DeviceRow,
@@ -87,9 +80,9 @@ _LABELLED = Statement(
 
 
 @lru_cache(maxsize=128)
-def _by_id(columns: frozenset[str] | None) -> Statement[DeviceRow]:
-    query = select(*those_of(_COLUMNS, columns))
-    return Statement(query.where(devices.c.id == bindparam("id"), visible(devices.c.client_id)), DeviceRow)
+def _by_ids(columns: frozenset[str] | None) -> Statement[DeviceRow]:
+    wanted = devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id)))
+    return Statement(select(*those_of(_COLUMNS, columns)).where(wanted, visible(devices.c.client_id)), DeviceRow)
 
 
 @lru_cache(maxsize=512)
@@ -116,13 +109,12 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
 
 async def devices_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[DeviceRow | None]:
     """The devices with these ids, deregistered ones too, aligned; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(device_id) for device_id in ids]
+    return await db.by_ids(_by_ids(None), scope, ids)
 
 
 async def device_by_id(db: Runner, scope: Scope, device_id: str, wanted: Wanted = EVERYTHING) -> DeviceRow | None:
     """One of `devices_by_ids`, with at least what is wanted."""
-    return await db.one(_by_id(wanted.columns), id=device_id, scope=scope.client_id)
+    return (await db.by_ids(_by_ids(wanted.columns), scope, [device_id]))[0]
 
 
 async def device_by_key(db: Runner, scope: Scope, key: str, client_id: str | None = None) -> DeviceRow | None:

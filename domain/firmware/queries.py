@@ -104,14 +104,12 @@ def _filtered(query: Select[Any], table: Table, filters: frozenset[str]) -> Sele
 
 async def firmwares_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[FirmwareRow | None]:
     """The artifacts with these ids, deleted ones too, aligned with them; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_FIRMWARES_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(firmware_id) for firmware_id in ids]
+    return await db.by_ids(_FIRMWARES_BY_IDS, scope, ids)
 
 
 async def rollouts_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[RolloutRow | None]:
     """The rollouts with these ids, aligned with them; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_ROLLOUTS_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(rollout_id) for rollout_id in ids]
+    return await db.by_ids(_ROLLOUTS_BY_IDS, scope, ids)
 
 
 async def list_firmwares(db: Runner, scope: Scope, **asked: Any) -> Page[FirmwareRow]:

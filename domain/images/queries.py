@@ -34,18 +34,11 @@ ORDERS = {
     )
 }
 
-_BY_IDS = Statement(
-    select(*_COLUMNS).where(
-        images.c.id == func.any(bindparam("ids", type_=ARRAY(Id))), visible(images.c.client_id)
-    ),
-    ImageRow,
-)
-
 
 @lru_cache(maxsize=128)
-def _by_id(columns: frozenset[str] | None) -> Statement[ImageRow]:
-    query = select(*those_of(_COLUMNS, columns))
-    return Statement(query.where(images.c.id == bindparam("id"), visible(images.c.client_id)), ImageRow)
+def _by_ids(columns: frozenset[str] | None) -> Statement[ImageRow]:
+    wanted = images.c.id == func.any(bindparam("ids", type_=ARRAY(Id)))
+    return Statement(select(*those_of(_COLUMNS, columns)).where(wanted, visible(images.c.client_id)), ImageRow)
 
 
 @lru_cache(maxsize=512)
@@ -85,13 +78,12 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
 
 async def image_by_id(db: Runner, scope: Scope, image_id: str, wanted: Wanted = EVERYTHING) -> ImageRow | None:
     """One of `images_by_ids`, with at least what is wanted."""
-    return await db.one(_by_id(wanted.columns), id=image_id, scope=scope.client_id)
+    return (await db.by_ids(_by_ids(wanted.columns), scope, [image_id]))[0]
 
 
 async def images_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ImageRow | None]:
     """The images with these ids, aligned with them; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(image_id) for image_id in ids]
+    return await db.by_ids(_by_ids(None), scope, ids)
 
 
 async def list_images(

@@ -18,6 +18,7 @@ O = TypeVar("O")  # noqa: E741 - what comes out
 
 class Batches(Generic[I, O]):
     """`handle` takes at most `most` items of different keys and returns, aligned, results or exceptions.
+    Without `key` equal items may be in one batch.
 
     A batch that fails as a whole is handled again one by one, so that one bad item never fails its neighbours;
     `handle` must therefore have no effect when it raises, which a transaction gives.
@@ -27,16 +28,21 @@ class Batches(Generic[I, O]):
         self,
         handle: Callable[[list[I]], Awaitable[Sequence[O | Exception]]],
         *,
-        key: Callable[[I], Hashable],
+        key: Callable[[I], Hashable] | None = None,
         most: int = 100,
         waiting: int = 5_000,
     ) -> None:
         self._handle = handle
-        self._key = key
+        self._key = key or (lambda _: object())
         self._most = most
         self._most_waiting = waiting
         self._waiting: deque[tuple[I, asyncio.Future[O]]] = deque()
         self._running: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self._running is None
 
     async def do(self, item: I) -> O:
         """The item's result. Raises its exception, and Unavailable when too many wait already."""

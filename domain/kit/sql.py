@@ -12,6 +12,7 @@ Why not an ORM session, and why this pool: docs/decisions/0001-core-statements-o
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 import asyncpg
@@ -25,6 +26,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from domain.kit.errors import Invalid, Unavailable
 from domain.kit.ids import checked_id
+from domain.kit.lookups import Lookups
+from domain.kit.scope import Scope
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -106,6 +109,17 @@ class Runner:
         row = await self.one(statement, **parameters)
         return None if row is None else row[0]
 
+    async def by_ids(self, statement: Statement[R], scope: Scope, ids: Sequence[str]) -> list[R | None]:
+        """The rows with these ids, aligned with them; None where there is none in the scope. Raises Invalid.
+
+        The statement takes `ids` and `scope`, and its rows have an `id`.
+        """
+        found = await self._by_id(statement, scope.client_id, list(ids))
+        return [found.get(id) for id in ids]
+
+    async def _by_id(self, statement: Statement[R], client_id: str | None, ids: list[str]) -> dict[str, R]:
+        return {row.id: row for row in await self.all(statement, ids=ids, scope=client_id)}
+
 
 _LOST = (
     asyncpg.PostgresConnectionError,
@@ -136,6 +150,7 @@ class Database(Runner):
         self._kept: list[Connection] = []
         self._waiting = 0
         self._closing = False
+        self._lookups = Lookups(self._by_id)
 
     @classmethod
     async def connect(
@@ -211,6 +226,12 @@ class Database(Runner):
             await self.pool.release(connection)
         else:
             self._kept.append(connection)
+
+    async def by_ids(self, statement: Statement[R], scope: Scope, ids: Sequence[str]) -> list[R | None]:
+        """As in `Runner`; one row alone is found together with those that other requests look for."""
+        if len(ids) == 1:
+            return [await self._lookups.one(statement, scope.client_id, ids[0])]
+        return await super().by_ids(statement, scope, ids)
 
     @property
     def idle(self) -> int:

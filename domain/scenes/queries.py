@@ -88,8 +88,7 @@ _STATS = Statement(
 
 async def scenes_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[SceneRow | None]:
     """The scenes with these ids, aligned with them; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(scene_id) for scene_id in ids]
+    return await db.by_ids(_BY_IDS, scope, ids)
 
 
 async def is_cached(db: Runner, scope: Scope, owner: str, cache_key: str) -> bool:

@@ -38,8 +38,7 @@ _ANY_ADMIN = Statement(select(users.c.id).where(users.c.role == Role.ADMIN.value
 
 async def users_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[UserRow | None]:
     """The users with these ids, aligned with them; None where there is none in the scope."""
-    rows = {row.id: row for row in await db.all(_BY_IDS, ids=list(ids), scope=scope.client_id)}
-    return [rows.get(user_id) for user_id in ids]
+    return await db.by_ids(_BY_IDS, scope, ids)
 
 
 async def list_users(db: Runner, scope: Scope, *, first: int, after: str | None) -> Page[UserRow]:

@@ -352,3 +352,26 @@ async def test_the_subjects_of_mixed_events_take_one_statement_for_each_kind(
         *("CONFIG", "CONFIG_TEMPLATE"),
     }
     assert taken == 1 + len(kinds)
+
+
+async def test_rows_by_id_that_are_asked_for_at_once_share_a_statement_in_each_scope(
+    inside: _InProcess, full: Organisation
+) -> None:
+    other = await Organisation.made(full.admin)
+    theirs = [(await other.device()).id for _ in range(3)]
+    listed = await full.viewer.run("{ devices(first: 10) { nodes { id } } }")
+    ids = [*(node["id"] for node in listed["devices"]["nodes"]), *theirs, theirs[0]]
+    contexts = [await inside.context(caller.token) for caller in (full.viewer, other.viewer, full.admin)]
+    document = parse("query ($id: ID!) { device(id: $id) { id } }")
+
+    async def seen(context: Context, id: str) -> str | None:
+        result: Any = await execute(graphql_schema(), document, None, context, {"id": id}, fallback=None)  # type: ignore[misc]
+        assert not result.errors, result.errors
+        device: dict[str, str] | None = result.data["device"]
+        return device["id"] if device else None
+
+    before = inside.database.sent
+    found = await asyncio.gather(*(seen(context, id) for context in contexts for id in ids))
+    mine = len(ids) - 4
+    assert found == [*ids[:mine], *[None] * 4, *[None] * mine, *ids[mine:], *ids]
+    assert inside.database.sent - before == len(contexts)

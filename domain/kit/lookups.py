@@ -1,0 +1,49 @@
+"""Rows by id, found together: requests that each look for one row share a statement.
+
+A row by its id is what frontends ask for most, and the round trip costs more than the row does. While one statement
+is under way, those who come meanwhile gather for the next (`batches.py`); a lone question is asked at once. Only
+those of one scope share, so that each statement has its own scope in its SQL as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from domain.kit.batches import Batches
+from domain.kit.errors import Unavailable
+from domain.kit.ids import checked_id
+
+if TYPE_CHECKING:
+    from domain.kit.sql import Statement
+
+Find = Callable[["Statement[Any]", "str | None", "list[str]"], Awaitable[dict[str, Any]]]
+
+
+class Lookups:
+    """Those of one database. `find` takes a statement, the scope's client and ids, and returns rows by id."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._gathering: dict[tuple[Statement[Any], str | None], Batches[str, Any]] = {}
+
+    async def one(self, statement: Statement[Any], client_id: str | None, id: str) -> Any:
+        """The row with this id, or None. Raises Invalid for what is no id, before anybody else could meet it."""
+        key = (statement, client_id)
+        batches = self._gathering.get(key)
+        if batches is None:
+            batches = self._gathering[key] = Batches(partial(self._found, statement, client_id))
+        try:
+            return await batches.do(checked_id(id))
+        finally:
+            # Statements and clients come and go: only those in use are known here.
+            if batches.idle and self._gathering.get(key) is batches:
+                del self._gathering[key]
+
+    async def _found(self, statement: Statement[Any], client_id: str | None, ids: list[str]) -> list[Any]:
+        try:
+            rows = await self._find(statement, client_id, list(dict.fromkeys(ids)))
+        except Unavailable as error:
+            return [error] * len(ids)  # it would not be there for each of them either
+        return [rows.get(id) for id in ids]
