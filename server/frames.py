@@ -1,4 +1,4 @@
-"""What uvicorn's protocols lack for live connections: writing ready-made frames, and an end that comes for sure.
+"""What uvicorn's protocols lack: writing ready-made frames, answers in one piece, and an end that comes for sure.
 
 Through ASGI every message to every socket is a dict, a coroutine and a frame of its own. A subscription's
 events go to thousands of sockets, so here the application writes finished frames, as many as it has, with one
@@ -14,7 +14,7 @@ from asyncio.transports import BaseTransport
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -24,6 +24,7 @@ CONNECTION = "quartermaster.connection"
 
 # Bytes that may wait for the other side: above the first nothing more is written, below the second it goes on.
 FULL, ROOM = 256 * 1024, 64 * 1024
+_COPIED = 64 * 1024  # bytes of a body; above, copying takes longer than a system call
 _GRACE = 5.0  # seconds in which what was sent may still be read after the end
 _GRACE_AT_SHUTDOWN = 2.0  # less than uvicorn waits for connections
 
@@ -122,6 +123,45 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.loop.call_later(seconds, self.transport.abort)
 
 
+class _Joined:
+    """The transport of one response, whose head waits here for the body: one packet and one system call, not two.
+
+    Only where the length is known: the head of a stream goes at once, for its first event may be far away.
+    """
+
+    __slots__ = ("_cycle", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
+        self._transport = transport
+        self._cycle: RequestResponseCycle | None = cycle  # until the head came, or they would hold each other
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._head is not None:
+            if len(data) > _COPIED:
+                self._flush()
+            else:
+                data, self._head = self._head + data, None
+        elif self._cycle is not None and self._cycle.response_started:  # before it comes `100 Continue`
+            is_sized, self._cycle = self._cycle.chunked_encoding is False, None
+            if is_sized:
+                self._head = data
+                return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._head is not None:
+            self._transport.write(self._head)
+            self._head = None
+
+
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's, as `Stream`."""
 
@@ -130,6 +170,12 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {CONNECTION: cast(Any, self)}
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before and self.scope["method"] != "HEAD":  # which has no body to wait for
+            self.cycle.transport = cast(Any, _Joined(self.transport, self.cycle))
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
