@@ -48,7 +48,7 @@ _NODES: dict[type, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Info:
     """As much of Strawberry's `Info` as root operations use; `wanted` is what is read of what they return."""
 
@@ -125,9 +125,9 @@ def _root(declared: StrawberryField, function: Callable[..., Awaitable[Any]]) ->
     permission = permission_of(declared)
     assert permission is not None
 
-    async def call(context: Context, wanted: Wanted = EVERYTHING, **arguments: Any) -> Any:
+    def call(context: Context, wanted: Wanted = EVERYTHING, **arguments: Any) -> Awaitable[Any]:
         context.principal.demand(permission)
-        return await function(None, info=_Info(context, wanted), **arguments)
+        return function(None, info=_Info(context, wanted), **arguments)
 
     return call
 

@@ -43,22 +43,23 @@ from server.services import api_services
 from server.settings import Settings, load_settings
 
 
-def create_app() -> Starlette:
+def create_app() -> Edge:
     """The app, by the settings in the environment. For uvicorn's `--factory`."""
     settings = load_settings()
     configure_logs(level=settings.log_level, format=settings.log_format, process="api")
     telemetry.start(settings, "api")
     direct: dict[str, Route] = {}
-    return Starlette(
+    app = Starlette(
         lifespan=_lifespan(settings, direct),
-        middleware=[Middleware(Edge, direct), *_cors(settings)],
+        middleware=_cors(settings),
         exception_handlers={
             Refusal: _problem,
             HttpProblem: _problem,
             HTTPException: _http,
-            Exception: _problem,
+            Exception: _raised,
         },
     )
+    return Edge(app, direct)
 
 
 def _lifespan(settings: Settings, direct: dict[str, Route]):  # type: ignore[no-untyped-def]
@@ -135,6 +136,10 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 async def _problem(request: Request, error: Exception) -> Response:
     return problem_of(error)
+
+
+async def _raised(_: Request, error: Exception) -> Response:
+    raise error  # to the edge, which knows the correlation id and answers
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -19,7 +19,8 @@ class Deadlines:
 
     def limit(self) -> "_Limit":
         """For the block that the current task is about to enter."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         limit = _Limit(task, loop.time() + self._seconds)
         self._limits.append(limit)

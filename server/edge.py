@@ -27,12 +27,12 @@ class Edge:
     """
 
     def __init__(self, app: ASGIApp, direct: dict[str, Route]) -> None:
-        self._app = app
+        self.app = app
         self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -43,7 +43,7 @@ class Edge:
                 traceparent = headers.get(b"traceparent")
                 await self._measured(scope, receive, send, traceparent and traceparent.decode("latin-1"))
             else:
-                await self._app(scope, receive, send)
+                await self.app(scope, receive, send)
         finally:
             correlation_id.reset(token)
 
@@ -65,7 +65,7 @@ class Edge:
             try:
                 route = self._direct.get(scope["path"])
                 if route is None:
-                    await self._app(scope, receive, answer)
+                    await self.app(scope, receive, answer)
                 else:
                     scope["route"] = route
                     await route.app(scope, receive, answer)

@@ -12,6 +12,7 @@ import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -50,8 +51,7 @@ class Throttled(TooMany):
     code = "THROTTLED"
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(NamedTuple):
     """What an operation cost, what is left of the budget, and in how many seconds it is full again."""
 
     requested: int

@@ -118,7 +118,7 @@ class Runner:
         return [found.get(id) for id in ids]
 
     async def _by_id(self, statement: Statement[R], client_id: str | None, ids: list[str]) -> dict[str, R]:
-        return {row.id: row for row in await self.all(statement, ids=ids, scope=client_id)}
+        return {row["id"]: row for row in await self.all(statement, ids=ids, scope=client_id)}
 
 
 _LOST = (

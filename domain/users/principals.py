@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 from domain.kit.errors import Denied, Unauthenticated
 from domain.kit.scope import ActorKind, Scope
@@ -88,7 +89,7 @@ class PrincipalKind(StrEnum):
     DEVICE = "DEVICE"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Principal:
     """A caller. `id` is of the user, client or device; `expires_at` is when its credential ends, if ever.
 
@@ -106,7 +107,7 @@ class Principal:
     expires_at: datetime | None = None
     refusal: Unauthenticated | None = None
 
-    @property
+    @cached_property
     def scope(self) -> Scope:
         """What this caller may touch. Raises Unauthenticated for nobody."""
         if self.kind is PrincipalKind.ANONYMOUS:

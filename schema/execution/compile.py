@@ -48,7 +48,7 @@ from graphql.execution.collect_fields import (
 from graphql.execution.values import VariableValues
 from graphql.type.directives import GraphQLDisableErrorPropagationDirective
 
-from .hints import Column, Computed, Convert, Hint, Relation, Root, TypeName, hint_of
+from .hints import Column, Computed, Convert, Hint, Relation, Root, Trusted, TypeName, hint_of
 from .inputs import Variables, partly_static_arguments, static_arguments
 from .leaves import leaf_of
 from .plan import (
@@ -173,11 +173,11 @@ class _Compiler:
             )
             return self.selection(object_type, collected.grouped_field_set)
 
-        if not isinstance(type_, GraphQLInterfaceType | GraphQLUnionType):
-            return Objects(type_, compile_, None, None)
         hint = hint_of(type_.extensions)
+        if not isinstance(type_, GraphQLInterfaceType | GraphQLUnionType):
+            return Objects(type_, compile_, None, None, type_.is_type_of is None or isinstance(hint, Trusted))
         type_name = hint.function if isinstance(hint, TypeName) else None
-        return Objects(type_, compile_, type_.resolve_type or self.settings.type_resolver, type_name)
+        return Objects(type_, compile_, type_.resolve_type or self.settings.type_resolver, type_name, False)
 
 
 def operation_of(schema: GraphQLSchema, document: DocumentNode, operation_name: str | None) -> Operation:

@@ -17,15 +17,17 @@ from graphql.pyutils import is_awaitable, is_iterable
 
 from .classes import is_particular
 from .failures import Failure
+from .generate import build_of
 from .leaves import Leaf
 from .objects import complete_objects
 from .places import FieldPlaces, Items, Picked
-from .plan import Output
+from .plan import Output, Plan
 
 if TYPE_CHECKING:
     from .run import Run
 
-_GAPS = {type(None), Failure}
+_NULL = {type(None)}
+_GAPS = {*_NULL, Failure}
 _LISTS = {list, tuple}
 
 
@@ -45,6 +47,46 @@ async def complete(run: "Run", output: Output, values: Sequence[Any], places: Fi
                 run.nulled(value, places.order(index))
                 completed[index] = None
     return completed
+
+
+def completed_at_once(plan: Plan, output: Output, values: Sequence[Any]) -> list[Any] | None:
+    """`complete` for what most columns are: leaves that are written as they are, objects of which nothing but
+    columns is selected, and lists of these. None where anything asks for a closer look.
+    """
+    if not values:
+        return []
+    classes = set(map(type, values))
+    if output.leaf is not None:
+        untouched = classes - _NULL if output.nullable else classes
+        return list(values) if untouched <= output.leaf.untouched else None
+    if len(classes) != 1:
+        return None
+    if classes == _NULL:
+        return list(values) if output.nullable else None
+    at_once = _objects_at_once if output.item is None else _lists_at_once
+    return at_once(plan, output, values, *classes)
+
+
+def _lists_at_once(plan: Plan, output: Output, values: Sequence[Any], cls: type) -> list[Any] | None:
+    assert output.item is not None
+    if cls not in _LISTS:
+        return None
+    flat = values[0] if len(values) == 1 else [*chain.from_iterable(values)]
+    items = completed_at_once(plan, output.item, flat)
+    return None if items is None else _cut(items, values)
+
+
+def _objects_at_once(plan: Plan, output: Output, values: Sequence[Any], cls: type) -> list[Any] | None:
+    assert output.objects is not None
+    selection = output.objects.columns
+    if selection is None or cls is Failure or is_particular(cls):
+        return None
+    if cls is plan.written:
+        return list(values)
+    try:
+        return build_of(selection, cls)(values)
+    except Exception:  # noqa: BLE001 - the careful path will meet it again and tell what it is
+        return None
 
 
 async def settled(run: "Run", values: Sequence[Any], places: FieldPlaces) -> list[Any]:
@@ -125,14 +167,19 @@ async def _lists(
         values, failures = await _iterated(run, values, places)
     flat = list(chain.from_iterable(values))
     items = await complete(run, item, flat, Items(values, places)) if flat else []
-    ends = accumulate(map(len, values), initial=0)
-    lists: list[Any] = [items[start:end] for start, end in pairwise(ends)]
+    lists = _cut(items, values)
     if run.failed:
         for index, completed in enumerate(lists):
             lists[index] = next((value for value in completed if value.__class__ is Failure), completed)
         for index, failure in failures.items():
             lists[index] = failure
     return lists
+
+
+def _cut(items: list[Any], lists: Sequence[Sequence[Any]]) -> list[Any]:
+    """The items as lists again, each as long as it was."""
+    ends = accumulate(map(len, lists), initial=0)
+    return [items[start:end] for start, end in pairwise(ends)]
 
 
 async def _iterated(

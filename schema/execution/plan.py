@@ -6,6 +6,7 @@ from variables, so nothing in it is conditional. It holds no values of an execut
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from graphql import (
@@ -129,7 +130,7 @@ class Output:
     objects: "Objects | None" = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Objects:
     """What is asked of the objects of a field, by their type. Compiled when a type is first met.
 
@@ -143,7 +144,17 @@ class Objects:
     """For interfaces and unions."""
     type_name: Callable[[Any], str] | None
     """The hint that takes the place of `resolve_type`."""
+    trusted: bool
+    """Whether it is an object type, of which values are not tested."""
     selections: dict[GraphQLObjectType, Selection] = field(default_factory=dict)
+
+    @cached_property
+    def columns(self) -> Selection | None:
+        """What is asked of trusted objects, where generated functions read all of it."""
+        if not self.trusted or not isinstance(self.type, GraphQLObjectType):
+            return None
+        selection = self.of(self.type)
+        return selection if selection.inline and not selection.others else None
 
     def of(self, type_: GraphQLObjectType) -> Selection:
         """What is asked of objects of this type."""

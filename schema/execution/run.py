@@ -6,6 +6,7 @@ all of them concurrently, and filled in. Where it meets anything unusual every f
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -15,7 +16,7 @@ from graphql.pyutils import Path, is_awaitable
 
 from .classes import is_mapping, is_record
 from .columns import wanted_of
-from .complete import attempt, complete
+from .complete import attempt, complete, completed_at_once
 from .failures import Failure, Nulled, failure_at, shown
 from .generate import build_of
 from .hints import Arguments, Column, Computed, Relation, Root
@@ -75,7 +76,10 @@ class Run:
             return list(rows)
         objects = _built(selection, rows) if selection.inline else None
         fields = selection.fields if objects is None else selection.others
-        columns = await self.steps.together([self._column(field, rows, places) for field in fields])
+        if len(fields) == 1:
+            columns = [await self._column(fields[0], rows, places)]
+        else:
+            columns = await self.steps.together([self._column(field, rows, places) for field in fields])
         if objects is None:
             objects = _from_columns(fields, columns, len(rows))
         else:
@@ -90,10 +94,6 @@ class Run:
         at = _FieldOfRows(self, field, places)
         try:
             arguments = self._arguments(field)
-            if field.projects:
-                if field.projection is None:
-                    field.projection = {"wanted": wanted_of(field, self.plan.written is not None)}
-                arguments = arguments | field.projection
             hint = field.hint
             if hint.__class__ is Relation:
                 values = await self._related(field, hint.batch, rows, arguments)
@@ -102,7 +102,8 @@ class Run:
                 values = await self.steps.settle([value]) if is_awaitable(value) else [value]
             else:
                 values = self._values(field, rows, at, arguments)
-            return await complete(self, field.output, values, at)
+            completed = completed_at_once(self.plan, field.output, values)
+            return await complete(self, field.output, values, at) if completed is None else completed
         except Exception as error:  # noqa: BLE001 - of arguments; or of selections nested without measure
             return await complete(self, field.output, [error] * len(rows), at)
 
@@ -151,6 +152,8 @@ class Run:
         return related
 
     def _arguments(self, field: Field) -> Arguments:
+        if field.projects and field.projection is None:
+            self._project(field)
         if field.arguments is not None:
             return field.arguments
         if field.partly is not None and (given := field.partly.given(self.variables.coerced)) is not None:
@@ -158,7 +161,17 @@ class Run:
         arguments = get_argument_values(
             field.definition, field.nodes[0], self.variables, None, self.hide_suggestions
         )
-        return arguments if field.convert is None else field.convert(arguments)
+        arguments = arguments if field.convert is None else field.convert(arguments)
+        return arguments if field.projection is None else arguments | field.projection
+
+    def _project(self, field: Field) -> None:
+        """Work out `wanted`, once: it is the same in all executions, as are the arguments that it joins."""
+        projection = {"wanted": wanted_of(field, self.plan.written is not None)}
+        if field.arguments is not None:
+            field.arguments = field.arguments | projection
+        if field.partly is not None:
+            field.partly = replace(field.partly, known=field.partly.known | projection)
+        field.projection = projection
 
     def fail(self, error: Exception, places: FieldPlaces, index: int) -> Failure:
         """Note that a value of a column could not be completed."""
@@ -223,11 +236,13 @@ def _entry(row: Any, name: str) -> Any:
 class _FieldOfRows:
     """The places of a field's values, one per row."""
 
+    __slots__ = ("_infos", "_rows", "_run", "field")
+
     def __init__(self, run: Run, field: Field, rows: Places) -> None:
         self.field = field
         self._run = run
         self._rows = rows
-        self._infos: dict[int, GraphQLResolveInfo[Any]] = {}
+        self._infos: dict[int, GraphQLResolveInfo[Any]] | None = None
 
     def path(self, index: int) -> Path:
         return Path(self._rows.path(index), self.field.key, self.field.parent.name)
@@ -236,6 +251,8 @@ class _FieldOfRows:
         return (*self._rows.order(index), self.field.index)
 
     def info(self, index: int) -> GraphQLResolveInfo[Any]:
+        if self._infos is None:
+            self._infos = {}
         info = self._infos.get(index)
         if info is None:
             info = self._infos[index] = self._new_info(index)

@@ -35,13 +35,12 @@ class Stepper:
 
     async def together(self, works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Run coroutines concurrently. They may pause, but raise only what ends the whole execution."""
-        if len(works) == 1:
-            return [await works[0]]
         stepped = [self._step(work) for work in works]
         results = [result for _, result in stepped]
         waiting = [index for index, (finished, _) in enumerate(stepped) if not finished]
         if waiting:
-            await self._pause()
+            if self._stepping:
+                await self._pause()
             if len(waiting) == 1:
                 results[waiting[0]] = await _finish(works[waiting[0]])
             else:
@@ -52,7 +51,8 @@ class Stepper:
 
     async def settle(self, awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
         """The results of awaitables; an exception where one raised."""
-        await self._pause()
+        if self._stepping:
+            await self._pause()
         if len(awaitables) == 1:
             try:
                 return [await awaitables[0]]
@@ -76,8 +76,7 @@ class Stepper:
 
     @coroutine
     def _pause(self) -> Generator[None, None, None]:
-        if self._stepping:
-            yield
+        yield
 
 
 async def _finish(work: Coroutine[Any, Any, T]) -> T:

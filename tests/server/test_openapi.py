@@ -27,7 +27,7 @@ import asyncio, json
 from server.app import create_app
 
 async def main():
-    app = create_app()
+    app = create_app().app
     async with app.router.lifespan_context(app):
         routes = [[route.path_format, *(getattr(route, "methods", None) or [])] for route in app.routes]
         print(json.dumps(routes))
