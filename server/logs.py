@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -60,8 +61,8 @@ def configure_logs(*, level: str, format: str, process: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
-    global _write_request  # noqa: PLW0603 - one process, one log
-    _write_request = _request_writer(level=level, console=console, process=process)
+    global _write_request, _process
+    _write_request, _process = _request_writer(level=level, console=console), process
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
@@ -77,7 +78,8 @@ class _Handler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-_lines: deque[bytes] = deque()
+_lines: deque[tuple[str, str, int, float, str | None, float]] = deque()
+"""Of requests: method, path, status, milliseconds, correlation id, and the time in seconds since 1970."""
 
 
 def _write_lines() -> None:
@@ -85,7 +87,7 @@ def _write_lines() -> None:
     lines = []
     while _lines:
         try:
-            lines.append(_lines.popleft())
+            lines.append(_request_line(*_lines.popleft()))
         except IndexError:  # another thread has it
             break
     if lines:
@@ -93,11 +95,28 @@ def _write_lines() -> None:
         sys.stderr.flush()
 
 
+def _request_line(method: str, path: str, status: int, ms: float, correlation: str | None, at: float) -> bytes:
+    # The same line as by structlog, in a tenth of its time: there is one for each request.
+    line = {
+        "method": method,
+        "path": path,
+        "status": status,
+        "ms": ms,
+        "event": "request",
+        "correlation_id": correlation,
+        "process": _process,
+        "level": "info",
+        "timestamp": datetime.fromtimestamp(at, UTC),
+    }
+    return orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+
+
 def _ignored(*_: object) -> None:
     """What is below the level."""
 
 
 _log = structlog.get_logger("server.edge")
+_process = ""
 _write_request: Callable[[str, str, int, float], None] = _ignored
 
 
@@ -106,26 +125,14 @@ def log_request(method: str, path: str, status: int, ms: float) -> None:
     _write_request(method, path, status, ms)
 
 
-def _request_writer(*, level: str, console: bool, process: str) -> Callable[[str, str, int, float], None]:
+def _request_writer(*, level: str, console: bool) -> Callable[[str, str, int, float], None]:
     if logging.getLevelName(level.upper()) > logging.INFO:
         return _ignored
     if console:
         return lambda method, path, status, ms: _log.info("request", method=method, path=path, status=status, ms=ms)
 
     def write(method: str, path: str, status: int, ms: float) -> None:
-        # The same line as by structlog, in a tenth of its time: there is one for each request.
-        line = {
-            "method": method,
-            "path": path,
-            "status": status,
-            "ms": ms,
-            "event": "request",
-            "correlation_id": correlation_id.get(),
-            "process": process,
-            "level": "info",
-            "timestamp": datetime.now(UTC),
-        }
-        _lines.append(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+        _lines.append((method, path, status, ms, correlation_id.get(), time.time()))
         soon(_write_lines)
 
     return write

@@ -13,21 +13,23 @@ from domain.kit.errors import Invalid
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-_random: list[str] = []  # pieces of 19 digits, since each question to the kernel takes its time
+_random: list[str] = []  # ends of ids, since each question to the kernel takes its time
 os.register_at_fork(after_in_child=_random.clear)  # no two processes may use the same
 
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562) in its canonical lower-case form: 48 bits of milliseconds, 74 random bits."""
-    try:
-        random = _random.pop()
-    except IndexError:
+    if not _random:
         digits = os.urandom(19 * 64).hex()
-        _random.extend(digits[start : start + 19] for start in range(19, len(digits), 19))
-        random = digits[:19]
+        _random.extend(_end(digits[start : start + 19]) for start in range(0, len(digits), 19))
     time_ = f"{time.time_ns() // 1_000_000:012x}"
+    return f"{time_[:8]}-{time_[8:]}-{_random.pop()}"
+
+
+def _end(random: str) -> str:
+    """The random part: version and variant, 18 digits and 2 bits of a nineteenth."""
     variant = "89ab"[int(random[18], 16) & 3]
-    return f"{time_[:8]}-{time_[8:]}-7{random[:3]}-{variant}{random[3:6]}-{random[6:18]}"
+    return f"7{random[:3]}-{variant}{random[3:6]}-{random[6:18]}"
 
 
 def checked_id(value: str) -> str:

@@ -99,7 +99,7 @@ class Run:
                 values = await self._related(field, hint.batch, rows, arguments)
             elif hint.__class__ is Root and len(rows) == 1:
                 value = hint.function(self.context, **arguments)
-                values = await self.steps.settle([value]) if is_awaitable(value) else [value]
+                values = [await self.steps.in_earnest(value) if is_awaitable(value) else value]
             else:
                 values = self._values(field, rows, at, arguments)
             completed = completed_at_once(self.plan, field.output, values)

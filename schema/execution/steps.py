@@ -49,15 +49,21 @@ class Stepper:
                     results[index] = result
         return results
 
-    async def settle(self, awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
-        """The results of awaitables; an exception where one raised."""
+    async def in_earnest(self, awaitable: Awaitable[T]) -> T:
+        """The result of an awaitable of the caller's."""
         if self._stepping:
             await self._pause()
+        return await awaitable
+
+    async def settle(self, awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+        """The results of awaitables; an exception where one raised."""
         if len(awaitables) == 1:
             try:
-                return [await awaitables[0]]
+                return [await self.in_earnest(awaitables[0])]
             except Exception as error:  # noqa: BLE001 - it is the field's error
                 return [error]
+        if self._stepping:
+            await self._pause()
         results = await asyncio.gather(*awaitables, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, Exception):
