@@ -7,6 +7,7 @@ those of one scope share, so that each statement has its own scope in its SQL as
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,14 @@ Find = Callable[["Statement[Any]", "str | None", "list[str]"], Awaitable[dict[st
 
 
 class Lookups:
-    """Those of one database. `find` takes a statement, the scope's client and ids, and returns rows by id."""
+    """Those of one database. `find` takes a statement, the scope's client and ids, and returns rows by id.
 
-    def __init__(self, find: Find) -> None:
+    `patience` are the seconds after which it is given up: more than the server lets a statement take.
+    """
+
+    def __init__(self, find: Find, patience: float) -> None:
         self._find = find
+        self._patience = patience
         self._gathering: dict[tuple[Statement[Any], str | None], Batches[str, Any]] = {}
 
     async def one(self, statement: Statement[Any], client_id: str | None, id: str) -> Any:
@@ -43,7 +48,11 @@ class Lookups:
 
     async def _found(self, statement: Statement[Any], client_id: str | None, ids: list[str]) -> list[Any]:
         try:
-            rows = await self._find(statement, client_id, list(dict.fromkeys(ids)))
+            async with asyncio.timeout(self._patience):
+                rows = await self._find(statement, client_id, list(dict.fromkeys(ids)))
         except Unavailable as error:
             return [error] * len(ids)  # it would not be there for each of them either
+        except TimeoutError:
+            # The server ends what takes long: it cannot be heard of any more, and the next are not to wait for it.
+            return [Unavailable("The database took too long to answer.", code="TIMEOUT")] * len(ids)
         return [rows.get(id) for id in ids]

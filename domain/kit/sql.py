@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 R = TypeVar("R", bound="Row")
+V = TypeVar("V")
 
 
 class Row(asyncpg.Record):
@@ -89,6 +90,15 @@ def insertion(table: Table, *columns: str) -> Insert:
     return insert(table).values({column: bindparam(column, type_=table.c[column].type) for column in columns})
 
 
+def padded(values: list[V]) -> list[V]:
+    """The elements of an array for `= ANY`, the last one repeated until there are ten.
+
+    PostgreSQL's plan for any array is made for ten. Of a shorter one it thinks that a plan of its own is cheaper,
+    and makes that each time, which takes longer than finding the rows. Repeated ones are looked up once.
+    """
+    return [*values, *values[-1:] * (_PLANNED_FOR - len(values))]
+
+
 _PLANNED_FOR = 10
 
 
@@ -121,10 +131,7 @@ class Runner:
         return [found.get(id) for id in ids]
 
     async def _by_id(self, statement: Statement[R], client_id: str | None, ids: list[str]) -> dict[str, R]:
-        # Plans for any array are made for ten elements. Of a shorter one PostgreSQL thinks that a plan of its own is
-        # cheaper, and makes that each time, which takes longer than finding the rows. It looks up repeated ids once.
-        ids += ids[-1:] * (_PLANNED_FOR - len(ids))
-        return {row["id"]: row for row in await self.all(statement, ids=ids, scope=client_id)}
+        return {row["id"]: row for row in await self.all(statement, ids=padded(ids), scope=client_id)}
 
 
 _LOST = (
@@ -148,7 +155,7 @@ _log = structlog.get_logger(__name__)
 class Database(Runner):
     """The pool. Safe to share between tasks of one event loop."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], acquire_timeout: float) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], acquire_timeout: float, patience: float) -> None:
         self.pool = pool
         self._acquire_timeout = acquire_timeout
         self._notifying: asyncio.Task[None] | None = None
@@ -156,7 +163,7 @@ class Database(Runner):
         self._kept: list[Connection] = []
         self._waiting = 0
         self._closing = False
-        self._lookups = Lookups(self._by_id)
+        self._lookups = Lookups(self._by_id, patience)
 
     @classmethod
     async def connect(
@@ -186,7 +193,7 @@ class Database(Runner):
                 "jit": "off",
             },
         )
-        return cls(pool, acquire_timeout)
+        return cls(pool, acquire_timeout, 2 * statement_timeout)
 
     async def close(self) -> None:
         if self._notifying is not None:  # a command that ends right after its commit would take the connection away

@@ -18,9 +18,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from domain.clients.models import clients
 from domain.devices.models import devices
 from domain.kit.batches import Batches
-from domain.kit.errors import Unauthenticated
+from domain.kit.errors import Unauthenticated, Unavailable
 from domain.kit.secrets import CLIENT_TOKEN, DEVICE_TOKEN, hash_token
-from domain.kit.sql import Database, Statement
+from domain.kit.sql import Database, Statement, padded
 from domain.users.models import Role, sessions, users
 from domain.users.principals import ANONYMOUS, Principal, client_principal, device_principal, user_principal
 from domain.users.sessions import ALGORITHM
@@ -130,11 +130,14 @@ class Authenticator:
         return await self._devices.do(hash_token(token))
 
     async def _by_device_tokens(self, hashes: list[str]) -> list[Principal | Exception]:
-        rows = {row.token_hash: row for row in await self._database.all(_BY_DEVICE_TOKENS, hashes=hashes)}
-        found = (rows.get(one) for one in hashes)
+        try:
+            found = await self._database.all(_BY_DEVICE_TOKENS, hashes=padded(hashes))
+        except Unavailable as error:
+            return [error] * len(hashes)  # it would not be there for each of them either
+        rows = {row.token_hash: row for row in found}
         return [
             _unknown("device token") if row is None else device_principal(row.id, row.client_id, row.key)
-            for row in found
+            for row in map(rows.get, hashes)
         ]
 
     async def _client(self, token: str) -> Principal:

@@ -93,9 +93,9 @@ class Bound:
         run = self._run(context)
         return run.steps.drive(run.execute(root_value))
 
-    async def wait(self, root_value: Any, context: Any) -> ExecutionResult:
+    def wait(self, root_value: Any, context: Any) -> Awaitable[ExecutionResult]:
         """`execute`, for whoever waits in any case: that saves finding out whether anybody has to."""
-        return await self._run(context).execute(root_value)
+        return self._run(context).execute(root_value)
 
     async def execute_each(self, root_values: Sequence[Any], context: Any) -> list[ExecutionResult]:
         """Execute a query or an event of a subscription for each of these root values.
