@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import strawberry
+from orjson import Fragment
 
 from domain.devices import commands, health, queries, summary, telemetry
 from domain.devices.models import DeviceRow
@@ -64,7 +65,7 @@ class DeviceQuery:
         id: strawberry.ID | None = None,
         key: str | None = None,
         client_id: strawberry.ID | None = None,
-    ) -> DeviceRow | None:
+    ) -> DeviceRow | Fragment | None:
         """One device by its id or by its key; null when there is none that the caller may see.
 
         By id deregistered devices are found too. Admins add `clientId` to a key that several clients use.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import strawberry
+from orjson import Fragment
 
 from domain.devices.models import DeviceRow
 from domain.images import queries
@@ -52,7 +53,7 @@ class ImageQuery:
         )
 
     @operation(Permission.IMAGES_READ, Image | None)
-    async def image(self, info: Info, id: strawberry.ID) -> ImageRow | None:
+    async def image(self, info: Info, id: strawberry.ID) -> ImageRow | Fragment | None:
         """One image, also a deleted one; null when there is none that the caller may see."""
         return await queries.image_by_id(info.context.db, info.context.scope, id, wanted_of(info))
 

@@ -6,17 +6,18 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any
 
+from orjson import Fragment
 from sqlalchemy import BigInteger, Boolean, Float, Select, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from domain.devices.models import SEARCHED, DeviceRow, devices
 from domain.devices.presence import DEFAULT_POLICY, STATE, STATUS, PresencePolicy
 from domain.kit.errors import Invalid
-from domain.kit.paging import Count, Order, Page, fetch_page, given_filters, list_key, paged, projected
+from domain.kit.paging import Count, Order, Page, fetch_by_id, fetch_page, given_filters, list_key, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id, Moment
-from domain.kit.written import EVERYTHING, Wanted, those_of
+from domain.kit.written import EVERYTHING, Wanted, chosen
 
 _COLUMNS = [devices.c[name] for name in DeviceRow.__annotations__]
 _registered = devices.c.deregistered_at.is_(None)
@@ -79,10 +80,10 @@ _LABELLED = Statement(
 )
 
 
-@lru_cache(maxsize=128)
-def _by_ids(columns: frozenset[str] | None) -> Statement[DeviceRow]:
-    wanted = devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id)))
-    return Statement(select(*those_of(_COLUMNS, columns)).where(wanted, visible(devices.c.client_id)), DeviceRow)
+@lru_cache(maxsize=512)
+def _by_ids(wanted: Wanted) -> Statement[DeviceRow]:
+    found = devices.c.id == func.any(bindparam("ids", type_=ARRAY(Id)))
+    return Statement(select(*chosen(_COLUMNS, wanted)).where(found, visible(devices.c.client_id)), DeviceRow)
 
 
 @lru_cache(maxsize=512)
@@ -109,12 +110,14 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
 
 async def devices_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[DeviceRow | None]:
     """The devices with these ids, deregistered ones too, aligned; None where there is none in the scope."""
-    return await db.by_ids(_by_ids(None), scope, ids)
+    return await db.by_ids(_by_ids(EVERYTHING), scope, ids)
 
 
-async def device_by_id(db: Runner, scope: Scope, device_id: str, wanted: Wanted = EVERYTHING) -> DeviceRow | None:
-    """One of `devices_by_ids`, with at least what is wanted."""
-    return (await db.by_ids(_by_ids(wanted.columns), scope, [device_id]))[0]
+async def device_by_id(
+    db: Runner, scope: Scope, device_id: str, wanted: Wanted = EVERYTHING
+) -> DeviceRow | Fragment | None:
+    """One of `devices_by_ids`, with at least what is wanted, or the JSON of that."""
+    return await fetch_by_id(db, _by_ids, scope, device_id, wanted)
 
 
 async def device_by_key(db: Runner, scope: Scope, key: str, client_id: str | None = None) -> DeviceRow | None:

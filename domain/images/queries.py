@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+from orjson import Fragment
 from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.images.filters import REPLANNED, condition, given
 from domain.images.models import ImageRow, images
-from domain.kit.paging import Count, Order, Page, fetch_page, fetch_pages, list_key, paged, projected
+from domain.kit.paging import Count, Order, Page, fetch_by_id, fetch_page, fetch_pages, list_key, paged, projected
 from domain.kit.scope import Scope, visible
 from domain.kit.sql import Row, Runner, Statement
 from domain.kit.tables import Id
-from domain.kit.written import EVERYTHING, Wanted, those_of
+from domain.kit.written import EVERYTHING, Wanted, chosen
 
 _OWNERS = frozenset({"scope", "client_id"})
 _SEARCHES = frozenset({"search", "words", "tags"})
@@ -35,10 +36,10 @@ ORDERS = {
 }
 
 
-@lru_cache(maxsize=128)
-def _by_ids(columns: frozenset[str] | None) -> Statement[ImageRow]:
-    wanted = images.c.id == func.any(bindparam("ids", type_=ARRAY(Id)))
-    return Statement(select(*those_of(_COLUMNS, columns)).where(wanted, visible(images.c.client_id)), ImageRow)
+@lru_cache(maxsize=512)
+def _by_ids(wanted: Wanted) -> Statement[ImageRow]:
+    found = images.c.id == func.any(bindparam("ids", type_=ARRAY(Id)))
+    return Statement(select(*chosen(_COLUMNS, wanted)).where(found, visible(images.c.client_id)), ImageRow)
 
 
 @lru_cache(maxsize=512)
@@ -76,14 +77,16 @@ def _filtered(query: Select[Any], filters: frozenset[str]) -> Select[Any]:
     return query.where(*map(condition, sorted(filters)))
 
 
-async def image_by_id(db: Runner, scope: Scope, image_id: str, wanted: Wanted = EVERYTHING) -> ImageRow | None:
-    """One of `images_by_ids`, with at least what is wanted."""
-    return (await db.by_ids(_by_ids(wanted.columns), scope, [image_id]))[0]
+async def image_by_id(
+    db: Runner, scope: Scope, image_id: str, wanted: Wanted = EVERYTHING
+) -> ImageRow | Fragment | None:
+    """One of `images_by_ids`, with at least what is wanted, or the JSON of that."""
+    return await fetch_by_id(db, _by_ids, scope, image_id, wanted)
 
 
 async def images_by_ids(db: Runner, scope: Scope, ids: Sequence[str]) -> list[ImageRow | None]:
     """The images with these ids, aligned with them; None where there is none in the scope."""
-    return await db.by_ids(_by_ids(None), scope, ids)
+    return await db.by_ids(_by_ids(EVERYTHING), scope, ids)
 
 
 async def list_images(

@@ -260,6 +260,20 @@ def _page(
     return Page(nodes, stretch, len(rows) > first, after is not None, order, count, len(rows) == limit)
 
 
+async def fetch_by_id(
+    db: Runner, statement: StatementOf[R], scope: Scope, id: str, wanted: Wanted
+) -> R | Fragment | None:
+    """The row with this id, or its JSON where `wanted` says how it is written. `statement` is that of
+    `Runner.by_ids` for what is `chosen`. Raises Invalid.
+    """
+    (row,) = await db.by_ids(statement(wanted), scope, [id])
+    if row is None or wanted.shape is None or JSON not in row.keys():  # noqa: SIM118 - a record yields values
+        return row
+    if (text := row[JSON]) is not None:
+        return Fragment(text)
+    return (await db.by_ids(statement(Unwritten(wanted.columns, wanted.page)), scope, [id]))[0]
+
+
 def encode_cursor(*parts: Any) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
 

@@ -61,6 +61,8 @@ class Entry(Protocol):
 class Wanted(Protocol):
     """What is read of a list. Hashable; None stands for everything, or for a shape that is of no use."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def columns(self) -> frozenset[str] | None:
         """Those of the rows."""
@@ -95,9 +97,12 @@ class Unwritten:
 EVERYTHING: Wanted = Everything()
 
 
-def those_of(columns: Sequence[Any], names: frozenset[str] | None) -> list[Any]:
-    """The columns with these names (None: all), and the id."""
-    return [column for column in columns if names is None or column.name in names or column.name == "id"]
+def chosen(columns: Sequence[Any], wanted: Wanted) -> list[Any]:
+    """Those of the columns that are wanted, or their JSON; and the id."""
+    text = None if wanted.shape is None else written(columns, wanted.shape)
+    names = {"id"} if text is not None else wanted.columns and wanted.columns | {"id"}
+    found = [column for column in columns if names is None or column.name in names]
+    return found if text is None else [*found, text.label(JSON)]
 
 
 def written(columns: Sequence[Any], shape: Sequence[Entry]) -> ColumnElement[str] | None:

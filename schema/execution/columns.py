@@ -3,11 +3,12 @@
 Hints say what each field reads. Where one does not, or where rows may be of several types, nothing is known
 and everything has to be fetched.
 
-Where columns are all that is read of a page's rows, it is also told how they are written, their *shape*: a
+Where columns are all that is read of the rows, it is also told how they are written, their *shape*: a
 database that can write JSON may then answer with that, and neither its driver nor anybody here has to take every
 value into the hand.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -51,7 +52,15 @@ class Wanted:
     page: Columns | None
     """The columns of the page that holds them, and of what is below it; None: perhaps all."""
     shape: Shape | None
-    """How the rows of the page are written; None where they are needed themselves."""
+    """How the rows are written; None where they are needed themselves."""
+    _hash: int = dataclasses.field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Whoever keeps a statement for each asks for it in every execution.
+        object.__setattr__(self, "_hash", hash((self.columns, self.page, self.shape)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 def wanted_of(field: Field, shaped: bool) -> Wanted:
@@ -78,14 +87,14 @@ def _read_below(fields: list[Field]) -> Iterator[str | None]:
 
 
 def _shape_of(field: Field) -> Shape | None:
-    sized, selection = sized_of(field.definition.extensions), _selection(field.output)
-    if sized is None or selection is None:
+    sized, rows = sized_of(field.definition.extensions), _selection(field.output)
+    if sized is not None and rows is not None:
+        lists = [inner for inner in rows.fields if inner.name in sized.fields]
+        is_one = len(lists) == 1 and not _is_edge(lists[0].output, sized.node)
+        rows = _selection(lists[0].output) if is_one else None
+    if rows is None or rows.others:
         return None
-    lists = [inner for inner in selection.fields if inner.name in sized.fields]
-    items = _selection(lists[0].output) if len(lists) == 1 and not _is_edge(lists[0].output, sized.node) else None
-    if items is None or items.others:
-        return None
-    entries = [_entry(inner) for inner in items.fields]
+    entries = [_entry(inner) for inner in rows.fields]
     return None if None in entries else tuple(entry for entry in entries if entry is not None)
 
 
