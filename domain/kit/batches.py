@@ -18,7 +18,7 @@ O = TypeVar("O")  # noqa: E741 - what comes out
 
 class Batches(Generic[I, O]):
     """`handle` takes at most `most` items of different keys and returns, aligned, results or exceptions.
-    Without `key` equal items may be in one batch.
+    Without `key` equal items may be in one batch. `on_idle` is called when nothing is under way any more.
 
     A batch that fails as a whole is handled again one by one, so that one bad item never fails its neighbours;
     `handle` must therefore have no effect when it raises, which a transaction gives.
@@ -31,29 +31,31 @@ class Batches(Generic[I, O]):
         key: Callable[[I], Hashable] | None = None,
         most: int = 100,
         waiting: int = 5_000,
+        on_idle: Callable[[], object] = lambda: None,
     ) -> None:
         self._handle = handle
-        self._key = key or (lambda _: object())
+        self._key = key
         self._most = most
         self._most_waiting = waiting
+        self._on_idle = on_idle
         self._waiting: deque[tuple[I, asyncio.Future[O]]] = deque()
         self._running: asyncio.Task[None] | None = None
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is under way."""
-        return self._running is None
-
     async def do(self, item: I) -> O:
         """The item's result. Raises its exception, and Unavailable when too many wait already."""
+        return await self.begun(item)
+
+    def begun(self, item: I) -> "asyncio.Future[O]":
+        """The result to come, for who waits at once. Raises Unavailable when too many wait already."""
         if len(self._waiting) >= self._most_waiting:
             raise Unavailable("The server is busy: too many wait already.", code="BUSY", retry_after=5)
-        done: asyncio.Future[O] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[O] = loop.create_future()
         self._waiting.append((item, done))
         if self._running is None:
             # In a context of its own: it serves many callers, not just the one that started it.
-            self._running = asyncio.get_running_loop().create_task(self._run(), context=Context())
-        return await done
+            self._running = loop.create_task(self._run(), context=Context())
+        return done
 
     async def _run(self) -> None:
         try:
@@ -61,8 +63,12 @@ class Batches(Generic[I, O]):
                 await self._settle(batch)
         finally:
             self._running = None
+            self._on_idle()
 
     def _next(self) -> list[tuple[I, "asyncio.Future[O]"]]:
+        if self._key is None:
+            count = min(len(self._waiting), self._most)
+            return [self._waiting.popleft() for _ in range(count)]
         taken: dict[Hashable, tuple[I, asyncio.Future[O]]] = {}
         later = []
         while self._waiting and len(taken) < self._most:

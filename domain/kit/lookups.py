@@ -33,18 +33,16 @@ class Lookups:
         self._patience = patience
         self._gathering: dict[tuple[Statement[Any], str | None], Batches[str, Any]] = {}
 
-    async def one(self, statement: Statement[Any], client_id: str | None, id: str) -> Any:
+    def one(self, statement: Statement[Any], client_id: str | None, id: str) -> asyncio.Future[Any]:
         """The row with this id, or None. Raises Invalid for what is no id, before anybody else could meet it."""
         key = (statement, client_id)
         batches = self._gathering.get(key)
         if batches is None:
-            batches = self._gathering[key] = Batches(partial(self._found, statement, client_id))
-        try:
-            return await batches.do(checked_id(id))
-        finally:
             # Statements and clients come and go: only those in use are known here.
-            if batches.idle and self._gathering.get(key) is batches:
-                del self._gathering[key]
+            forget = partial(self._gathering.pop, key, None)
+            batches = Batches(partial(self._found, statement, client_id), on_idle=forget)
+            self._gathering[key] = batches
+        return batches.begun(checked_id(id))
 
     async def _found(self, statement: Statement[Any], client_id: str | None, ids: list[str]) -> list[Any]:
         try:

@@ -266,12 +266,12 @@ async def fetch_by_id(
     """The row with this id, or its JSON where `wanted` says how it is written. `statement` is that of
     `Runner.by_ids` for what is `chosen`. Raises Invalid.
     """
-    (row,) = await db.by_ids(statement(wanted), scope, [id])
+    row = await db.by_id(statement(wanted), scope, id)
     if row is None or wanted.shape is None or JSON not in row.keys():  # noqa: SIM118 - a record yields values
         return row
     if (text := row[JSON]) is not None:
         return Fragment(text)
-    return (await db.by_ids(statement(Unwritten(wanted.columns, wanted.page)), scope, [id]))[0]
+    return await db.by_id(statement(Unwritten(wanted.columns, wanted.page)), scope, id)
 
 
 def encode_cursor(*parts: Any) -> str:

@@ -12,7 +12,7 @@ Why not an ORM session, and why this pool: docs/decisions/0001-core-statements-o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 import asyncpg
@@ -130,6 +130,13 @@ class Runner:
         found = await self._by_id(statement, scope.client_id, list(ids))
         return [found.get(id) for id in ids]
 
+    def by_id(self, statement: Statement[R], scope: Scope, id: str) -> Awaitable[R | None]:
+        """The first of `by_ids`."""
+        return self._one_by_id(statement, scope.client_id, id)
+
+    async def _one_by_id(self, statement: Statement[R], client_id: str | None, id: str) -> R | None:
+        return (await self._by_id(statement, client_id, [id])).get(id)
+
     async def _by_id(self, statement: Statement[R], client_id: str | None, ids: list[str]) -> dict[str, R]:
         return {row["id"]: row for row in await self.all(statement, ids=padded(ids), scope=client_id)}
 
@@ -240,10 +247,14 @@ class Database(Runner):
         else:
             self._kept.append(connection)
 
+    def by_id(self, statement: Statement[R], scope: Scope, id: str) -> Awaitable[R | None]:
+        """As in `Runner`, but together with what other requests look for."""
+        return self._lookups.one(statement, scope.client_id, id)
+
     async def by_ids(self, statement: Statement[R], scope: Scope, ids: Sequence[str]) -> list[R | None]:
-        """As in `Runner`; one row alone is found together with those that other requests look for."""
+        """As in `Runner`; one row alone as by `by_id`."""
         if len(ids) == 1:
-            return [await self._lookups.one(statement, scope.client_id, ids[0])]
+            return [await self.by_id(statement, scope, ids[0])]
         return await super().by_ids(statement, scope, ids)
 
     @property
