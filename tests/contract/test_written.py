@@ -26,6 +26,10 @@ _MOMENTS = [
 ]
 
 
+_ONE = f"query ($id: ID!) {{ device(id: $id) {{ {_FIELDS} }} }}"
+_ONE_WORKED_OUT = f"query ($id: ID!) {{ device(id: $id) {{ {_FIELDS} status }} }}"
+
+
 async def _changed(stack: Stack, device_id: str, column: str, value: str) -> None:
     """Set a column to what is written in SQL."""
     connection = await asyncpg.connect(stack.environment["QM_DATABASE_URL"])
@@ -77,4 +81,33 @@ async def test_what_cannot_be_written_is_an_error_where_it_stands(
     (meant,) = worked_out["errors"]
     assert (error["message"], error["path"]) == (meant["message"], meant["path"])
     assert error["path"][:3] == ["devices", "nodes", 1]
+    assert answer["data"] == worked_out["data"]
+
+
+async def _one_both(org: Organisation, device_id: str) -> tuple[Any, Any]:
+    """The device's part of both answers; the status left out."""
+    written = await org.viewer.post(_ONE, id=device_id)
+    worked_out = (await org.viewer.post(_ONE_WORKED_OUT, id=device_id)).json()
+    del worked_out["data"]["device"]["status"]
+    return written.content, worked_out
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("firmware", f"'{_TEXTS[0]}'"), ("battery_v", "3.0"), ("last_seen_at", f"'{_MOMENTS[3]}'"), ("rssi", "NULL")],
+)
+async def test_one_row_is_written_as_a_list_of_it(stack: Stack, org: Organisation, column: str, value: str) -> None:
+    device = await org.device()
+    await _changed(stack, device.id, column, value)
+    written, worked_out = await _one_both(org, device.id)
+    assert orjson.dumps(worked_out["data"])[1:-1] in written
+
+
+async def test_one_row_that_cannot_be_written_is_an_error_where_it_stands(stack: Stack, org: Organisation) -> None:
+    device = await org.device()
+    await _changed(stack, device.id, "battery_v", "'NaN'")
+    written, worked_out = await _one_both(org, device.id)
+    answer = orjson.loads(written)
+    assert [error["path"] for error in answer["errors"]] == [["device", "batteryV"]]
+    assert answer["errors"][0]["message"] == worked_out["errors"][0]["message"]
     assert answer["data"] == worked_out["data"]
