@@ -80,6 +80,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 _lines: deque[tuple[str, str, int, float, str | None, float]] = deque()
 """Of requests: method, path, status, milliseconds, correlation id, and the time in seconds since 1970."""
+_MOST_LINES = 64  # more at a time would keep somebody waiting for a millisecond
 
 
 def _write_lines() -> None:
@@ -133,7 +134,10 @@ def _request_writer(*, level: str, console: bool) -> Callable[[str, str, int, fl
 
     def write(method: str, path: str, status: int, ms: float) -> None:
         _lines.append((method, path, status, ms, correlation_id.get(), time.time()))
-        soon(_write_lines)
+        if len(_lines) < _MOST_LINES:
+            soon(_write_lines)
+        else:
+            _write_lines()
 
     return write
 

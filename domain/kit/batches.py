@@ -58,17 +58,24 @@ class Batches(Generic[I, O]):
         return done
 
     async def _run(self) -> None:
+        batch: list[tuple[I, asyncio.Future[O]]] = []
         try:
             while batch := self._next():
                 await self._settle(batch)
         finally:
+            for _, done in (*batch, *self._waiting):  # none, unless this was cancelled
+                _finish(done, Unavailable("The server is stopping."))
+            self._waiting.clear()
             self._running = None
             self._on_idle()
 
     def _next(self) -> list[tuple[I, "asyncio.Future[O]"]]:
         if self._key is None:
-            count = min(len(self._waiting), self._most)
-            return [self._waiting.popleft() for _ in range(count)]
+            batch: list[tuple[I, asyncio.Future[O]]] = []
+            while self._waiting and len(batch) < self._most:
+                if not (one := self._waiting.popleft())[1].done():  # else its caller left
+                    batch.append(one)
+            return batch
         taken: dict[Hashable, tuple[I, asyncio.Future[O]]] = {}
         later = []
         while self._waiting and len(taken) < self._most:

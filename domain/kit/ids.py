@@ -19,11 +19,14 @@ os.register_at_fork(after_in_child=_random.clear)  # no two processes may use th
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562) in its canonical lower-case form: 48 bits of milliseconds, 74 random bits."""
-    if not _random:
+    try:
+        end = _random.pop()
+    except IndexError:
         digits = os.urandom(19 * 64).hex()
-        _random.extend(_end(digits[start : start + 19]) for start in range(0, len(digits), 19))
+        end, *ends = [_end(digits[start : start + 19]) for start in range(0, len(digits), 19)]
+        _random.extend(ends)
     time_ = f"{time.time_ns() // 1_000_000:012x}"
-    return f"{time_[:8]}-{time_[8:]}-{_random.pop()}"
+    return f"{time_[:8]}-{time_[8:]}-{end}"
 
 
 def _end(random: str) -> str:

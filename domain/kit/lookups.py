@@ -25,7 +25,8 @@ Find = Callable[["Statement[Any]", "str | None", "list[str]"], Awaitable[dict[st
 class Lookups:
     """Those of one database. `find` takes a statement, the scope's client and ids, and returns rows by id.
 
-    `patience` are the seconds after which it is given up: more than the server lets a statement take.
+    `patience` are the seconds after which it is given up: more than it takes to get a connection and, by the
+    server's own limit, a statement.
     """
 
     def __init__(self, find: Find, patience: float) -> None:
@@ -35,6 +36,7 @@ class Lookups:
 
     def one(self, statement: Statement[Any], client_id: str | None, id: str) -> asyncio.Future[Any]:
         """The row with this id, or None. Raises Invalid for what is no id, before anybody else could meet it."""
+        id = checked_id(id)
         key = (statement, client_id)
         batches = self._gathering.get(key)
         if batches is None:
@@ -42,15 +44,15 @@ class Lookups:
             forget = partial(self._gathering.pop, key, None)
             batches = Batches(partial(self._found, statement, client_id), on_idle=forget)
             self._gathering[key] = batches
-        return batches.begun(checked_id(id))
+        return batches.begun(id)
 
     async def _found(self, statement: Statement[Any], client_id: str | None, ids: list[str]) -> list[Any]:
         try:
             async with asyncio.timeout(self._patience):
                 rows = await self._find(statement, client_id, list(dict.fromkeys(ids)))
-        except Unavailable as error:
-            return [error] * len(ids)  # it would not be there for each of them either
         except TimeoutError:
             # The server ends what takes long: it cannot be heard of any more, and the next are not to wait for it.
             return [Unavailable("The database took too long to answer.", code="TIMEOUT")] * len(ids)
+        except Exception as error:  # noqa: BLE001 - handed to those who wait: no id is at fault, so all have it
+            return [error] * len(ids)
         return [rows.get(id) for id in ids]

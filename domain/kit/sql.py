@@ -2,7 +2,7 @@
 
 A `Statement` is a Core expression compiled to text at import time, with the class its rows have. Both a
 `Database` (each call on its own, outside a transaction) and a `Transaction` (see `transactions.py`) run
-statements through the same three verbs: `all`, `one`, `run`. Rows are records whose columns are
+statements through the same verbs: `all`, `one`, `value`, and `by_id`, `by_ids`. Rows are records whose columns are
 attributes; UUIDs are strings and JSON is Python values, set once per connection, so that nothing is
 converted again on the way to the wire.
 
@@ -103,7 +103,7 @@ _PLANNED_FOR = 10
 
 
 class Runner:
-    """The three verbs. `_fetch` and `_execute` say on which connection."""
+    """The three verbs, and rows by their ids. `_fetch` and `_execute` say on which connection."""
 
     async def _fetch(self, statement: Statement[R], arguments: list[Any]) -> list[R]:
         raise NotImplementedError
@@ -200,7 +200,7 @@ class Database(Runner):
                 "jit": "off",
             },
         )
-        return cls(pool, acquire_timeout, 2 * statement_timeout)
+        return cls(pool, acquire_timeout, acquire_timeout + 2 * statement_timeout)
 
     async def close(self) -> None:
         if self._notifying is not None:  # a command that ends right after its commit would take the connection away

@@ -59,7 +59,7 @@ class Entry(Protocol):
 
 
 class Wanted(Protocol):
-    """What is read of a list. Hashable; None stands for everything, or for a shape that is of no use."""
+    """What is read of a list or of one row. Hashable; None stands for everything, or for a useless shape."""
 
     def __hash__(self) -> int: ...
 
@@ -100,9 +100,11 @@ EVERYTHING: Wanted = Everything()
 def chosen(columns: Sequence[Any], wanted: Wanted) -> list[Any]:
     """Those of the columns that are wanted, or their JSON; and the id."""
     text = None if wanted.shape is None else written(columns, wanted.shape)
-    names = {"id"} if text is not None else wanted.columns and wanted.columns | {"id"}
-    found = [column for column in columns if names is None or column.name in names]
-    return found if text is None else [*found, text.label(JSON)]
+    if text is not None:
+        return [*(column for column in columns if column.name == "id"), text.label(JSON)]
+    if wanted.columns is None:
+        return list(columns)
+    return [column for column in columns if column.name == "id" or column.name in wanted.columns]
 
 
 def written(columns: Sequence[Any], shape: Sequence[Entry]) -> ColumnElement[str] | None:

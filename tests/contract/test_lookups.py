@@ -4,15 +4,19 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from sqlalchemy import func, select
 
 from domain.devices.queries import devices_by_ids
-from domain.kit.errors import Unavailable
+from domain.kit.batches import Batches
+from domain.kit.errors import Invalid, Unavailable
+from domain.kit.lookups import Lookups
 from domain.kit.scope import SYSTEM
-from domain.kit.sql import Database
+from domain.kit.sql import Database, Statement
 from tests.support.api import Organisation
 from tests.support.stack import Stack
 
@@ -29,6 +33,66 @@ async def test_what_is_no_id_or_not_there_concerns_who_asked_for_it_alone(org: O
     codes = [[error["extensions"]["code"] for error in body.get("errors", [])] for body in told]
     assert codes == [[], ["BAD_USER_INPUT"], []] * 5
     assert found[1::3] == found[2::3] == [None] * 5
+
+
+@pytest.mark.parametrize("selected", ["__typename", "name @include(if: $whole)", "kind: __typename id"])
+@pytest.mark.parametrize("padding", [0, 4_000])
+async def test_a_row_of_which_nothing_is_read_is_there_all_the_same(
+    org: Organisation, selected: str, padding: int
+) -> None:
+    """Long documents are not kept, and their rows not written by the database."""
+    device = await org.device()
+    comment = "#" + " " * padding
+    variable = ", $whole: Boolean!" if "$whole" in selected else ""
+    document = f"query ($id: ID!{variable}) {{ device(id: $id) {{ {selected} }} }}\n{comment}"
+    given: dict[str, Any] = {"id": device.id} | ({"whole": False} if variable else {})
+    found = await org.viewer.run(document, **given)
+    meant = {"__typename": "Device"} if selected == "__typename" else {"kind": "Device", "id": device.id}
+    assert found == {"device": {} if variable else meant}
+
+
+async def test_what_is_no_id_leaves_nothing_behind() -> None:
+    async def find(*_: Any) -> dict[str, Any]:
+        return {}
+
+    lookups = Lookups(find, 1)
+    statement = Statement(select(func.now()))
+    for _ in range(2):
+        with pytest.raises(Invalid):
+            lookups.one(statement, None, "no-id")
+        assert await lookups.one(statement, None, str(uuid.uuid4())) is None
+        await asyncio.sleep(0)
+        assert not lookups._gathering
+
+
+async def test_who_left_is_not_looked_for() -> None:
+    handled: list[list[int]] = []
+    go_on = asyncio.Event()
+
+    async def handle(items: list[int]) -> list[int]:
+        handled.append(items)
+        await go_on.wait()
+        return items
+
+    batches = Batches(handle, most=2)
+    first = batches.begun(0)
+    await asyncio.sleep(0)  # it is under way
+    left = [batches.begun(number) for number in range(1, 6)]
+    last = batches.begun(6)
+    for one in left[:-1]:
+        one.cancel()
+    go_on.set()
+    assert [await one for one in (first, left[-1], last)] == [0, 5, 6]
+    assert handled == [[0], [5, 6]]
+
+
+async def test_who_waits_is_told_when_the_work_is_stopped() -> None:
+    async def handle(items: list[int]) -> list[int]:
+        raise asyncio.CancelledError
+
+    batches = Batches(handle, most=1)
+    answers = await asyncio.gather(*map(batches.begun, range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * 3
 
 
 async def test_who_looks_for_a_row_of_a_locked_table_is_told_so_and_the_next_finds_it(
