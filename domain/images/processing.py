@@ -21,7 +21,7 @@ Code = Literal["UNSUPPORTED_FORMAT", "TRUNCATED", "CORRUPT", "TOO_MANY_PIXELS", 
 # Far above the upload limit: it guards a worker against a blob that did not come through the upload.
 MAX_FILE_BYTES = 64_000_000
 # What decoding alone may allocate, so that a worker stays under 400 MB, interpreter and file included.
-MAX_DECODE_BYTES = 300_000_000
+MAX_DECODE_BYTES = 288_000_000
 # Larger pictures are halved. Encoding takes 12 bytes a pixel in all: 50 megapixels would take 600 MB.
 DISPLAY_MAX_PIXELS = 24_000_000
 # The WebP format's own limit.
@@ -183,7 +183,7 @@ def _memory(structure: formats.Structure) -> int:
 
 def _decoding_cost(structure: formats.Structure) -> int:
     """Bytes per pixel that Pillow holds at once while it decodes, as measured. It lets through 16 megapixels
-    of WebP, 30 of progressive JPEG, and the caller's limit of anything else."""
+    of WebP, 28 of progressive JPEG, and the caller's limit of anything else."""
     if structure.content_type == "image/webp":
         return 18  # two canvases of the animation decoder, its output, the image
     if structure.progressive:

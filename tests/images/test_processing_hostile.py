@@ -213,10 +213,10 @@ def bombs(folder: Path) -> list[Path]:
     exif[ExifTags.Base.Orientation] = 6
     files = {
         "rotated.jpg": encoded(plain(7_000, 7_000), "JPEG", exif=exif),
-        "coefficients.jpg": encoded(plain(6_100, 4_900), "JPEG", progressive=True, subsampling=0),
+        "coefficients.jpg": encoded(plain(5_870, 4_900), "JPEG", progressive=True, subsampling=0),
         "unhalved.jpg": encoded(plain(4_890, 4_900), "JPEG", exif=exif),
         "alpha.png": encoded(Image.new("RGBA", (7_000, 7_000), (9, 99, 9, 90)), "PNG", compress_level=1),
-        "canvas.webp": encoded(plain(4_150, 4_000), "WEBP", method=0),
+        "canvas.webp": encoded(plain(4_000, 4_000), "WEBP", method=0),
         "metadata.png": metadata_bomb(),
         "metadata.jpg": with_segment(encoded(quadrants(), "JPEG"), 0xE1, b"Exif\0\0" + exif_bomb()),
     }
